@@ -1,0 +1,164 @@
+"""Intake: from a Kafka record to changes in lanes, a skip, a dead letter, or a place in the queue of what must wait.
+
+A record that needs a schema or the description of a table holds back its partition, so that the order of a key holds.
+Runs in the loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+
+from ingest.errors import Parked, Reject
+from ingest.flow.ledger import Settled, Ticket
+from ingest.flow.ports import Decoder, Router
+from ingest.flow.state import State
+from ingest.flow.tables import Target
+from ingest.model import Change, Envelope, NeedSchema, Op, Partition, Position, Record, Skip
+
+Need = tuple[str, object]  # ("schema", id) or ("table", full name)
+RejectRecord = Callable[[Ticket, Reject, str], None]
+
+
+class Missing(Exception):
+    """The record must wait for this need. Never leaves this module."""
+
+    def __init__(self, need: Need) -> None:
+        self.need = need
+
+
+class Intake:
+    """reject: called with the ticket, the reason and the stage ("decode" or "map") for a record that can never be stored."""
+
+    def __init__(self, state: State, decoder: Decoder, router: Router, reject: RejectRecord) -> None:
+        self._state = state
+        self._decoder = decoder
+        self._router = router
+        self._reject = reject
+        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._truncates_told: set[Position] = set()
+
+    def admit(self, records: Sequence[Record], now_s: float, now_ms: int) -> None:
+        """Take the records in; those of partitions that are handed back meanwhile are dropped, Kafka will give them again."""
+        state = self._state
+        overhead = state.rules.record_overhead_bytes
+        state.handed_back.clear()
+        for record in records:
+            partition = self._partition(record)
+            if partition in state.handed_back or partition not in state.ledger:
+                continue
+            size = overhead + len(record.value or b"") + len(record.key or b"")
+            ticket = state.ledger.admit(partition, record, size)
+            state.books.read += 1
+            held = state.held.get(partition)
+            if held is not None:
+                held.append(ticket)
+            else:
+                self._process(ticket, now_s, now_ms)
+
+    def resume(self, need: Need, now_s: float, now_ms: int) -> None:
+        """What was needed has come, or is known never to come: go on with the partitions that waited for it."""
+        state = self._state
+        for partition in [p for p, wanted in state.needs.items() if wanted == need]:
+            del state.needs[partition]
+            waiting = state.held.pop(partition)
+            state.handed_back.discard(partition)
+            while waiting and partition not in state.held and partition not in state.handed_back:
+                self._process(waiting.popleft(), now_s, now_ms)
+            if waiting and partition in state.held:
+                state.held[partition].extend(waiting)
+
+    def _partition(self, record: Record) -> Partition:
+        key = (record.topic, record.partition)
+        partition = self._partitions.get(key)
+        if partition is None:
+            partition = self._partitions[key] = Partition(*key)
+        return partition
+
+    def _process(self, ticket: Ticket, now_s: float, now_ms: int) -> None:
+        """Decode, route and map one record, and let it go where it belongs."""
+        stage = "decode"
+        try:
+            decoded = self._decoder.decode(ticket.record)
+            if isinstance(decoded, Skip):
+                self._skip(ticket, decoded.reason)
+                return
+            if isinstance(decoded, NeedSchema):
+                raise Missing(("schema", decoded.id))
+            stage = "map"
+            self._add(ticket, self._changes(ticket, decoded, now_ms), now_s)
+        except Missing as missing:
+            self._hold(ticket, missing.need)
+        except Reject as reject:
+            self._reject(ticket, reject, stage)
+        except Parked as error:
+            self._state.park(named(error, ticket), now_ms)
+            self._state.rewind(ticket)
+
+    def _changes(self, ticket: Ticket, envelopes: Iterable[Envelope], now_ms: int) -> list[tuple[str, Change]]:
+        """One change per row, with the full name of its table; a truncate that its owner lets pass gives none."""
+        changes = []
+        for envelope in envelopes:
+            name = self._router.route(ticket.record.topic, envelope.table)
+            target = self._target(name, ticket)
+            ticket.table = name
+            if envelope.op is Op.TRUNCATE:
+                self._truncate(target, ticket)
+            else:
+                changes.append((name, target.mapper.map(envelope, ticket.record, now_ms)))
+        return changes
+
+    def _target(self, name: str, ticket: Ticket) -> Target:
+        state, partition = self._state, ticket.page.partition
+        parked = state.parking.error(f"table:{name}") if len(state.parking) else None
+        target = state.tables.get(name)
+        if target is None:
+            state.tables.want(name, partition)
+        elif partition not in target.feeders:
+            target.feeders.add(partition)
+        if parked is not None:
+            raise parked
+        if target is None:
+            raise Missing(("table", name))
+        return target
+
+    def _truncate(self, target: Target, ticket: Ticket) -> None:
+        """A truncate removes rows that no key names: the owner decides, and parks by default.
+
+        Met again at the same place, it has been unparked: then it passes.
+        """
+        at = ticket.record.at
+        if target.mapper.truncate == "skip" or at in self._truncates_told:
+            return
+        self._truncates_told.add(at)
+        raise Parked(
+            "topic.truncate",
+            f"the source truncated {target.table.full_name} at {at}: empty the table by hand if it should follow, "
+            'then `ingest unpark` goes on behind the truncate (`truncate = "skip"` in the contract never stops for one)',
+            subject=f"topic:{at.topic}",
+        )
+
+    def _add(self, ticket: Ticket, changes: list[tuple[str, Change]], now_s: float) -> None:
+        if not changes:
+            self._skip(ticket, "truncate")
+            return
+        ticket.rows_open = len(changes)
+        for name, change in changes:
+            change.ticket = ticket
+            self._state.lanes.add(name, change, now_s)
+
+    def _skip(self, ticket: Ticket, reason: str) -> None:
+        state = self._state
+        state.books.skips[reason] += 1
+        if state.ledger.settle(ticket, Settled.SKIPPED):
+            state.books.settled(ticket)
+
+    def _hold(self, ticket: Ticket, need: Need) -> None:
+        partition = ticket.page.partition
+        self._state.held[partition] = deque([ticket])
+        self._state.needs[partition] = need
+
+
+def named(error: Parked, ticket: Ticket) -> Parked:
+    """The error with a subject: its own, or the record's topic."""
+    return error if error.subject else Parked(error.code, error.text, subject=f"topic:{ticket.record.topic}")

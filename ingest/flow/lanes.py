@@ -1,0 +1,188 @@
+"""Lanes: the open batches, one lane per table and slot, at most one batch of a lane out.
+
+Owned by the loop's thread. A lane is a row of folds: the ones to be sent again in front (`redo`), then sealed ones, then
+the open one that still grows. Nothing here knows CrateDB, Kafka or a real clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from ingest.flow.fold import Fold, Folded
+from ingest.flow.ledger import Ticket
+from ingest.model import Change, Lane, Partition
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRules:
+    """When an open batch goes: at max_rows, at max_bytes, or linger_s after the lane's last one went."""
+
+    max_rows: int = 5_000
+    max_bytes: int = 4_000_000
+    linger_s: float = 0.1
+
+
+@dataclass(slots=True)
+class LaneState:
+    """One lane. `out`: the fold that a writer has; `unsure`: tags of requests that may still run on the server."""
+
+    lane: Lane
+    rules: BatchRules
+    redo: deque[Fold] = field(default_factory=deque)
+    sealed: deque[Fold] = field(default_factory=deque)
+    open: Fold | None = None
+    out: Fold | None = None
+    last_sent_s: float = float("-inf")
+    resting_until_s: float = 0.0
+    attempts: int = 0
+    unsure: tuple[str, ...] = ()
+    stale_streak: int = 0
+    sent: int = 0
+
+    def add(self, change: Change, now_s: float) -> None:
+        """Put the change into the open fold; seal that first where the two cannot be one request."""
+        if change.new_keys:
+            self.seal()
+        if self.open is None or not self.open.add(change):
+            self.seal()
+            self.open = Fold(now_s)
+            self.open.add(change)
+        if change.new_keys or len(self.open) >= self.rules.max_rows or self.open.size_bytes >= self.rules.max_bytes:
+            self.seal()
+
+    def seal(self) -> None:
+        """Let the open fold grow no more."""
+        if self.open is not None:
+            self.sealed.append(self.open)
+            self.open = None
+
+    def ripe(self, now_s: float, is_flushing: bool) -> str | None:
+        """Why the next batch should go now, None if it should not."""
+        if self.out is not None or now_s < self.resting_until_s:
+            return None
+        if self.redo:
+            return "again"
+        if self.sealed:
+            return "full"
+        if self.open is None:
+            return None
+        if is_flushing:
+            return "flush"
+        return "linger" if now_s - self.last_sent_s >= self.rules.linger_s else None
+
+    def take(self, now_s: float) -> Fold:
+        """The fold that goes next; it is out until `back`."""
+        if self.redo:
+            fold = self.redo.popleft()
+        elif self.sealed:
+            fold = self.sealed.popleft()
+        else:
+            assert self.open is not None
+            fold, self.open = self.open, None
+        self.out, self.last_sent_s = fold, now_s
+        self.sent += 1
+        return fold
+
+    def back(self) -> Fold:
+        """The fold that was out, which is now the caller's to settle."""
+        assert self.out is not None
+        fold, self.out = self.out, None
+        return fold
+
+    def again(self, entries: Sequence[Folded], now_s: float) -> None:
+        """Send these entries once more, as they are, before anything else of this lane."""
+        self.redo.appendleft(fold_of(entries, now_s))
+
+    def again_singly(self, entries: Sequence[Folded], now_s: float) -> None:
+        """Send every member of these entries by itself, oldest first: first all first members, then all second ones, ..."""
+        longest = max(len(entry.members) for entry in entries)
+        rounds = [[entry.members[i] for entry in entries if i < len(entry.members)] for i in range(longest)]
+        self.redo.extendleft(fold_of([Folded(change) for change in members], now_s) for members in reversed(rounds))
+
+    def waiting(self) -> Iterator[Fold]:
+        """All folds that are not out, in the order in which they go."""
+        yield from self.redo
+        yield from self.sealed
+        if self.open is not None:
+            yield self.open
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(fold.size_bytes for fold in self.waiting()) + (self.out.size_bytes if self.out else 0)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.out is None and self.open is None and not self.sealed and not self.redo
+
+    def forget(self, is_gone: Callable[[Ticket], bool]) -> None:
+        """Drop the waiting entries all of whose members are gone."""
+        self.redo = kept_folds(self.redo, is_gone)
+        self.sealed = kept_folds(self.sealed, is_gone)
+        if self.open is not None:
+            self.open = next(iter(kept_folds([self.open], is_gone)), None)
+
+
+def fold_of(entries: Sequence[Folded], now_s: float) -> Fold:
+    fold = Fold(now_s)
+    fold.entries = {entry.survivor.key: entry for entry in entries}
+    fold.size_bytes = sum(entry.survivor.size_bytes for entry in entries)
+    return fold
+
+
+def kept_folds(folds: Collection[Fold], is_gone: Callable[[Ticket], bool]) -> deque[Fold]:
+    """The folds without the entries all of whose members are gone, without those that are empty then."""
+    kept = deque[Fold]()
+    for fold in folds:
+        entries = [e for e in fold.entries.values() if not all(is_gone(member.ticket) for member in e.members)]
+        if len(entries) == len(fold.entries):
+            kept.append(fold)
+        elif entries:
+            kept.append(fold_of(entries, fold.opened_s))
+    return kept
+
+
+class Lanes:
+    """All lanes. slots: how many lanes a table has; the slot is the Kafka partition's number modulo that, whatever the topic."""
+
+    def __init__(self, rules: BatchRules, slots: int) -> None:
+        self._rules = rules
+        self._slots = slots
+        self._lanes: dict[Lane, LaneState] = {}
+
+    def __iter__(self) -> Iterator[LaneState]:
+        return iter(self._lanes.values())
+
+    def __getitem__(self, lane: Lane) -> LaneState:
+        return self._lanes[lane]
+
+    def add(self, table: str, change: Change, now_s: float) -> None:
+        lane = Lane(table, change.at.partition % self._slots)
+        state = self._lanes.get(lane)
+        if state is None:
+            state = self._lanes[lane] = LaneState(lane, self._rules)
+        state.add(change, now_s)
+
+    def due(self, now_s: float, flushing: Callable[[LaneState], bool]) -> Iterator[tuple[LaneState, str]]:
+        """Lanes whose next batch should go now, the longest unsent first, each with its reason."""
+        ripe = [(state, reason) for state in self._lanes.values() if (reason := state.ripe(now_s, flushing(state)))]
+        ripe.sort(key=lambda pair: pair[0].last_sent_s)
+        return iter(ripe)
+
+    def size_bytes_by_table(self) -> dict[str, int]:
+        """Bytes of changes that are not settled, by table."""
+        sizes: dict[str, int] = {}
+        for lane, state in self._lanes.items():
+            sizes[lane.table] = sizes.get(lane.table, 0) + state.size_bytes
+        return sizes
+
+    def forget(self, partitions: Collection[Partition]) -> None:
+        """Drop what waits and came from closed pages of these partitions alone; batches that are out cannot be recalled."""
+        gone = set(partitions)
+
+        def is_gone(ticket: Ticket) -> bool:
+            return ticket.page.partition in gone and not ticket.page.is_open
+
+        for state in self._lanes.values():
+            state.forget(is_gone)

@@ -1,0 +1,164 @@
+"""Offsets: which records are settled, and how far we may commit.
+
+Bookkeeping only: no clock, no Kafka, no logging. Touched by the loop's thread alone (or by the client's thread while the
+loop's waits in it). A page is one stay of a partition with us; whatever refers to a closed page settles nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
+from enum import IntEnum
+
+from ingest.model import Partition, Record
+
+
+class Settled(IntEnum):
+    """How a record ended, best first: a record of several rows has the worst of their ends."""
+
+    WRITTEN = 0
+    SUPERSEDED = 1
+    SKIPPED = 2
+    DEAD_LETTERED = 3
+
+
+class Ticket:
+    """Our claim on one record: open until each of its rows is settled.
+
+    rows_open: rows that are not settled; a record that is not mapped yet counts as one row.
+    table: the full name of the table it goes to, as far as known; used by the books only.
+    """
+
+    __slots__ = ("has_letter", "page", "record", "rows_open", "size_bytes", "table", "worst")
+
+    def __init__(self, page: Page, record: Record, size_bytes: int) -> None:
+        self.page = page
+        self.record = record
+        self.size_bytes = size_bytes
+        self.rows_open = 1
+        self.worst = Settled.WRITTEN
+        self.table = ""
+        self.has_letter = False
+
+
+class Page:
+    """One stay of one partition: its admitted records in order of offset. Offsets may have gaps."""
+
+    __slots__ = ("admitted", "committed", "good", "is_open", "next_offset", "partition", "start", "tickets", "unsettled")
+
+    def __init__(self, partition: Partition, start: int) -> None:
+        self.partition = partition
+        self.start = start
+        self.next_offset = start  # where reading starts again if all settled ones in front are committed
+        self.admitted = start  # the offset after the last admitted record
+        self.committed = start
+        self.tickets: deque[Ticket] = deque()
+        self.unsettled = 0
+        self.good = 0  # settled records that are no dead letters
+        self.is_open = True
+
+    def advance(self) -> None:
+        """Move next_offset over the settled records at the front."""
+        tickets = self.tickets
+        while tickets and not tickets[0].rows_open:
+            self.next_offset = tickets.popleft().record.offset + 1
+
+
+class Ledger:
+    """The only judge of what may be committed."""
+
+    def __init__(self) -> None:
+        self._pages: dict[Partition, Page] = {}
+        self.unsettled_records = 0
+        self.unsettled_bytes = 0
+
+    def __contains__(self, partition: Partition) -> bool:
+        return partition in self._pages
+
+    def __iter__(self) -> Iterator[Page]:
+        return iter(self._pages.values())
+
+    @property
+    def partitions(self) -> Collection[Partition]:
+        return self._pages.keys()
+
+    def page(self, partition: Partition) -> Page:
+        return self._pages[partition]
+
+    def open(self, partition: Partition, start: int) -> None:
+        """Begin a stay of the partition; the first record that it will give has offset >= start."""
+        self._pages[partition] = Page(partition, start)
+
+    def close(self, partition: Partition) -> tuple[int, list[Ticket]]:
+        """End the stay: the lowest offset that is not safe, and the tickets that were not settled."""
+        page = self._pages.pop(partition)
+        page.is_open = False
+        left = [ticket for ticket in page.tickets if ticket.rows_open]
+        self.unsettled_records -= len(left)
+        self.unsettled_bytes -= sum(ticket.size_bytes for ticket in left)
+        return page.next_offset, left
+
+    def admit(self, partition: Partition, record: Record, size_bytes: int) -> Ticket:
+        page = self._pages[partition]
+        ticket = Ticket(page, record, size_bytes)
+        page.tickets.append(ticket)
+        page.admitted = record.offset + 1
+        page.unsettled += 1
+        self.unsettled_records += 1
+        self.unsettled_bytes += size_bytes
+        return ticket
+
+    def settle(self, ticket: Ticket, how: Settled) -> bool:
+        """Settle one row of the record. True when that was its last one and its page is still open.
+
+        >>> ledger = Ledger(); orders = Partition("orders", 0); ledger.open(orders, 5)
+        >>> ticket = ledger.admit(orders, Record("orders", 0, 5, 0, None, b"x"), 1)
+        >>> ledger.settle(ticket, Settled.WRITTEN), ledger.committable()
+        (True, {Partition(topic='orders', number=0): 6})
+        """
+        if how > ticket.worst:
+            ticket.worst = how
+        ticket.rows_open -= 1
+        page = ticket.page
+        if ticket.rows_open or not page.is_open:
+            return False
+        page.unsettled -= 1
+        page.good += ticket.worst is not Settled.DEAD_LETTERED
+        self.unsettled_records -= 1
+        self.unsettled_bytes -= ticket.size_bytes
+        page.advance()
+        return True
+
+    def rewind(self, ticket: Ticket) -> int:
+        """Take back the admission of this record and of all behind it, none of which may be settled; how many they are."""
+        page, dropped = ticket.page, 0
+        while page.tickets and page.tickets[-1].record.offset >= ticket.record.offset:
+            gone = page.tickets.pop()
+            self.unsettled_bytes -= gone.size_bytes
+            dropped += 1
+        page.admitted = ticket.record.offset
+        page.unsettled -= dropped
+        self.unsettled_records -= dropped
+        return dropped
+
+    def pass_over(self, partition: Partition, position: int) -> None:
+        """The client stands at `position` and gave us no more records: gaps at the end (markers, compaction) are safe too."""
+        page = self._pages.get(partition)
+        if page is not None and not page.tickets and position > page.next_offset:
+            page.next_offset = page.admitted = position
+
+    def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
+        """The next offset of each partition that advanced since it was last told to be committed."""
+        pages = self._pages.values() if partitions is None else [self._pages[p] for p in partitions if p in self._pages]
+        return {page.partition: page.next_offset for page in pages if page.next_offset > page.committed}
+
+    def committed(self, offsets: Mapping[Partition, int]) -> None:
+        """These offsets were acknowledged."""
+        for partition, offset in offsets.items():
+            page = self._pages.get(partition)
+            if page is not None and offset > page.committed:
+                page.committed = offset
+
+    def unsettled_in(self, partitions: Collection[Partition]) -> int:
+        """Records of these partitions that are not settled."""
+        return sum(self._pages[p].unsettled for p in partitions if p in self._pages)

@@ -1,0 +1,182 @@
+"""What the loop needs of the outside world, as Protocols of its own.
+
+Each has a real and an in-memory implementation, and one contract test runs over both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from ingest.errors import Reject
+from ingest.model import Batch, Change, Decoded, Envelope, Partition, Position, Record, Result, Table
+
+
+class Commit(NamedTuple):
+    """Where reading should start again: the next offset, and up to 4,000 bytes of text kept beside it."""
+
+    offset: int
+    metadata: str = ""
+    leader_epoch: int = -1
+
+
+class Rebalances(Protocol):
+    """What the source tells about its partitions, always while the loop's thread waits inside `poll` or `close`."""
+
+    def assigned(self, partitions: Mapping[Partition, Commit]) -> None:
+        """These are ours from now on, with the offset and metadata that reading starts from."""
+
+    async def revoked(self, partitions: Collection[Partition]) -> None:
+        """These go: drain them and commit them with `await source.commit_now(...)`. Must not block and must not raise."""
+
+    def lost(self, partitions: Collection[Partition]) -> None:
+        """These are gone already: forget them, commit nothing."""
+
+
+class Source(Protocol):
+    """Kafka as the loop sees it. All methods belong to the loop's thread, but for commit_now and sleep (see there)."""
+
+    def start(self, listener: Rebalances) -> None:
+        """Subscribe. Raises Stop when the topics or the broker make that impossible, Retry when nobody answers yet."""
+
+    def poll(self, timeout_s: float) -> Sequence[Record]:
+        """Records of unpaused partitions, in order within each partition; [] after at most timeout_s.
+
+        Raises Stop for what only a person can mend (corrupt batch, missing codec, fenced, not authorised),
+        Parked for a partition whose position is gone (retention passed it).
+        """
+
+    def commit(self, offsets: Mapping[Partition, Commit]) -> None:
+        """Start committing. At most one commit is in flight: call only when `commit_in_flight` is False."""
+
+    @property
+    def commit_in_flight(self) -> bool:
+        """Whether the last commit is still unanswered; reading it after the answer raises nothing, see `take_commit_error`."""
+
+    def take_commit_error(self) -> str | None:
+        """Why the last commit failed, once; None if it did not. A failed commit is simply made again later."""
+
+    async def commit_now(self, offsets: Mapping[Partition, Commit], timeout_s: float) -> bool:
+        """Commit from inside Rebalances.revoked and wait for the answer; True when acknowledged."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait inside Rebalances.revoked without stopping heartbeats."""
+
+    def pause(self, partitions: Collection[Partition]) -> None: ...
+
+    def resume(self, partitions: Collection[Partition]) -> None: ...
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        """The next poll of the partition starts at offset; what was buffered of it is dropped."""
+
+    def position(self, partition: Partition) -> int | None:
+        """The next offset that poll would return, None if not known. Does not block."""
+
+    def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """The offset after the last record of each. Blocks for one request; raises Retry when nobody answers."""
+
+    def lag(self, partition: Partition) -> int | None:
+        """Records between position and the end as last heard, without a request; None if not known."""
+
+    def is_healthy(self) -> tuple[bool, str]:
+        """Whether the group membership is alive, and if not, a sentence."""
+
+    def close(self, timeout_s: float) -> None:
+        """Leave the group (calls revoked first, unless lost). Never commits by itself."""
+
+
+class Letter(NamedTuple):
+    """A record that can never be stored, and why."""
+
+    record: Record
+    reject: Reject
+    table: str | None
+    stage: str  # decode, map or write
+
+
+class DeadLetters(Protocol):
+    """The dead-letter topic. `send` is called by the loop; acknowledgements come back through `take_acknowledged`."""
+
+    def send(self, letter: Letter) -> None:
+        """Queue a letter; never blocks. It is sent, and sent again, until acknowledged."""
+
+    def take_acknowledged(self) -> Sequence[Position]:
+        """Positions whose letters the dead-letter topic acknowledged since the last call."""
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes queued and not acknowledged."""
+
+    def trouble(self) -> str | None:
+        """A sentence when letters have been waiting for long, None when all is well."""
+
+    def close(self, timeout_s: float) -> None: ...
+
+
+class Store(Protocol):
+    """CrateDB as a writer thread sees it: one Store per thread."""
+
+    def write(self, batch: Batch) -> Result:
+        """Apply the batch in one attempt and answer with one outcome per change. Blocks; never raises for what a row,
+        a table or the server does: those are outcomes."""
+
+    def describe(self, names: Collection[str]) -> Mapping[str, Table | None]:
+        """The tables of these full names as the catalogue shows them now, None for one that does not exist.
+        Raises Retry when the catalogue cannot be read, Stop when it refuses us."""
+
+    def probe(self) -> None:
+        """One cheap request. Raises Retry when CrateDB is not well, Stop when it refuses us."""
+
+    def close(self) -> None: ...
+
+
+class Registry(Protocol):
+    """Schemas by id, asked off the loop's thread."""
+
+    def fetch(self, schema_id: int | str) -> tuple[str, str]:
+        """Schema text and type ("AVRO", "JSON", "PROTOBUF"), references resolved into the text's own form.
+        Blocks. Raises Reject("schema.unknown") when the registry says there is none, Retry when it cannot answer."""
+
+
+class Decoder(Protocol):
+    """The formats room: bytes to envelopes."""
+
+    def decode(self, record: Record) -> Decoded:
+        """Raises Reject for a record that cannot be read, Parked for a topic whose format cannot be decided."""
+
+
+class Mapper(Protocol):
+    """The tables room: envelopes to changes of one table."""
+
+    @property
+    def truncate(self) -> str:
+        """What the table's owner wants at a truncate: "park" or "skip"."""
+
+    def map(self, envelope: Envelope, record: Record, now_ms: int) -> Change:
+        """Raises Reject for a row that can never be stored."""
+
+    def take_unknown_fields(self) -> Collection[str]:
+        """Fields without a column that were seen since the last call."""
+
+
+class Router(Protocol):
+    """Which table a record goes to."""
+
+    def route(self, topic: str, envelope_table: tuple[str, ...]) -> str:
+        """The full name of the target table. Raises Parked when it is not decided."""
+
+
+class Observer(Protocol):
+    """What watches the loop. Every method is called by the loop's thread and must not block."""
+
+    def batch(self, result: Result, reason: str, newest_source_ms: int | None) -> None:
+        """A batch came back."""
+
+    def event(self, level: str, name: str, **fields: object) -> None:
+        """Something worth a line in the log: level is "info", "warning" or "error"."""
+
+    def beat(self, now_s: float) -> None:
+        """The loop is alive; called in every step."""
+
+    def take_unpark_requests(self) -> Sequence[str]:
+        """Subjects (`topic:NAME`, `table:NAME`) or bare names that an operator wants to go on."""

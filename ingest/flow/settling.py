@@ -1,0 +1,177 @@
+"""Settling: from a writer's result, or a dead letter's acknowledgement, to settled tickets.
+
+A fold's members are superseded only once its survivor is written; a rejected survivor is unfolded and its members are sent
+singly, oldest first. Runs in the loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ingest.errors import Parked, Reject, Stop
+from ingest.flow.fold import Folded
+from ingest.flow.lanes import LaneState
+from ingest.flow.ledger import Settled, Ticket
+from ingest.flow.ports import DeadLetters, Letter
+from ingest.flow.regulator import wait_s
+from ingest.flow.state import State
+from ingest.model import Fate, Outcome, Partition, Position, Result
+
+# After this many batches in a row that were mostly stale the lane starts with the CASE form of the guard; every tenth
+# batch still goes with the refusing form, so that the lane notices when the stream is fresh again.
+STALE_STREAK = 2
+SENSE_EVERY = 10
+# Waits of a lane whose table is blocked: the block is lifted by a person or a disk, not by asking often.
+BLOCKED_WAIT_S = 2.0
+
+
+class Settling:
+    """Settles what comes back. dead_letters: where rejected records go."""
+
+    def __init__(self, state: State, dead_letters: DeadLetters) -> None:
+        self._state = state
+        self._dead_letters = dead_letters
+        self._letters: dict[Position, Ticket] = {}
+
+    # ------------------------------------------------------------ batches
+
+    def result(self, result: Result, now_s: float) -> None:
+        """Settle every row of a batch that came back, and put what must be sent again into its lane."""
+        state = self._state
+        lane = state.lanes[result.batch.lane]
+        entries = list(lane.back().entries.values())
+        state.tables.add_months(lane.lane.table, result.new_months)
+        again, refused, bad = self._sort(lane, entries, result.outcomes)
+        if refused:
+            lane.again_singly(refused, now_s)
+        if again:
+            lane.again(again, now_s)
+        self._rest(lane, result, bad, now_s)
+        self._regulate(result, bad, now_s)
+        self._watch_stale(lane, entries, result)
+        self._heed(lane, bad)
+
+    def _sort(
+        self, lane: LaneState, entries: Sequence[Folded], outcomes: Sequence[Outcome]
+    ) -> tuple[list[Folded], list[Folded], list[Outcome]]:
+        """Settle what is settled; entries to send again, entries to unfold, and the outcomes that are not good."""
+        again: list[Folded] = []
+        refused: list[Folded] = []
+        bad: list[Outcome] = []
+        rows = self._state.books.rows
+        table = lane.lane.table
+        for entry, outcome in zip(entries, outcomes, strict=True):
+            fate = outcome.fate
+            rows[table, fate.value] += 1
+            if fate is Fate.WRITTEN:
+                self._written(entry, outcome)
+            elif fate is Fate.SUPERSEDED:
+                self._settle_all(entry, Settled.SUPERSEDED)
+            elif fate is not Fate.REJECTED:
+                again.append(entry)
+                bad.append(outcome)
+            elif len(entry.members) > 1:
+                refused.append(entry)
+            else:
+                self.reject(entry.newest.ticket, Reject(outcome.code, outcome.text, column=outcome.column), "write")
+        return again, refused, bad
+
+    def _written(self, entry: Folded, outcome: Outcome) -> None:
+        newest = entry.newest
+        self._state.books.incomplete += outcome.incomplete
+        self._settle(newest.ticket, Settled.WRITTEN)
+        if len(entry.members) > 1:
+            for member in entry.members:
+                if member is not newest:
+                    self._settle(member.ticket, Settled.SUPERSEDED)
+
+    def _settle_all(self, entry: Folded, how: Settled) -> None:
+        for member in entry.members:
+            self._settle(member.ticket, how)
+
+    def _settle(self, ticket: Ticket, how: Settled) -> None:
+        if self._state.ledger.settle(ticket, how):
+            self._state.books.settled(ticket)
+
+    def _rest(self, lane: LaneState, result: Result, bad: Sequence[Outcome], now_s: float) -> None:
+        """Let a lane that must send again wait, longer each time; a lane that is well starts afresh."""
+        lane.unsure = result.unsure
+        if not bad:
+            lane.attempts = 0
+            return
+        lane.attempts += 1
+        blocked = any(outcome.code == "store.blocked" for outcome in bad)
+        lane.resting_until_s = now_s + (BLOCKED_WAIT_S if blocked else wait_s(lane.attempts))
+        self._state.books.retries.update(Counter(outcome.code for outcome in bad))
+        self._state.observer.event(
+            "warning", "batch_retry", lane=str(lane.lane), code=bad[0].code, text=bad[0].text, rows=len(bad),
+            attempt=lane.attempts, wait_s=round(lane.resting_until_s - now_s, 3),
+        )  # fmt: skip
+
+    def _regulate(self, result: Result, bad: Sequence[Outcome], now_s: float) -> None:
+        """Tell the regulator how it went."""
+        regulator = self._state.regulator
+        down = next((outcome for outcome in bad if is_store_down(outcome)), None)
+        busy = next((outcome for outcome in bad if outcome.overload), None)
+        if down is not None:
+            regulator.failed(now_s, down.text or down.code)
+        elif busy is not None:
+            regulator.overloaded(now_s, busy.text or busy.code)
+        elif result.statements:
+            regulator.succeeded()
+
+    def _watch_stale(self, lane: LaneState, entries: Sequence[Folded], result: Result) -> None:
+        """Count stale rows by partition: for the form of the guard, and for sources that went back in time."""
+        if result.batch.mostly_stale:
+            return
+        counts: dict[Partition, list[int]] = {}
+        stale = 0
+        for entry, outcome in zip(entries, result.outcomes, strict=True):
+            is_stale = outcome.fate is Fate.SUPERSEDED and outcome.code == "stale"
+            stale += is_stale
+            page = entry.newest.ticket.page
+            watched = self._state.watched.get(page.partition)
+            if page.is_open and watched is not None and entry.newest.at.offset >= watched.high_water:
+                counts.setdefault(page.partition, [0, 0])[is_stale] += 1
+        lane.stale_streak = lane.stale_streak + 1 if 2 * stale > len(entries) else 0
+        for partition, (fresh, old) in counts.items():
+            self._state.stale(partition, fresh, old)
+
+    def _heed(self, lane: LaneState, bad: Sequence[Outcome]) -> None:
+        """Stop the process, or park the table, where an outcome says so."""
+        state, table = self._state, lane.lane.table
+        for outcome in bad:
+            if outcome.fate is Fate.STOP:
+                raise Stop(outcome.code, outcome.text)
+            if outcome.fate is Fate.PARK and f"table:{table}" not in state.parking:
+                state.to_park.append(Parked(outcome.code, outcome.text, subject=f"table:{table}"))
+                state.tables.doubt(table)
+                return
+
+    # ------------------------------------------------------------ dead letters
+
+    def reject(self, ticket: Ticket, reject: Reject, stage: str) -> None:
+        """Send the ticket's record to the dead-letter topic, once, however many of its rows are rejected."""
+        if not ticket.page.is_open:
+            return
+        if ticket.has_letter:
+            self._settle(ticket, Settled.DEAD_LETTERED)
+            return
+        ticket.has_letter = True
+        self._state.books.codes[reject.code] += 1
+        self._letters[ticket.record.at] = ticket
+        self._dead_letters.send(Letter(ticket.record, reject, ticket.table or None, stage))
+        self._state.rejected(ticket.page.partition)
+
+    def acknowledged(self) -> None:
+        """Settle the records whose letters the dead-letter topic has."""
+        for position in self._dead_letters.take_acknowledged():
+            ticket = self._letters.pop(position, None)
+            if ticket is not None:
+                self._settle(ticket, Settled.DEAD_LETTERED)
+
+
+def is_store_down(outcome: Outcome) -> bool:
+    """Whether the outcome says that CrateDB as a whole does not answer or cannot work."""
+    return outcome.unknown or outcome.code in ("store.unreachable", "store.unavailable", "store.starting")

@@ -1,0 +1,189 @@
+"""What the loop owns, in one place; the parts of the loop share it and nobody else touches it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from ingest.errors import Parked
+from ingest.flow.books import Books
+from ingest.flow.lanes import BatchRules, Lanes
+from ingest.flow.ledger import Ledger, Ticket
+from ingest.flow.parking import Parking, Place
+from ingest.flow.ports import Commit, Observer, Source
+from ingest.flow.regulator import Regulator
+from ingest.flow.tables import Tables
+from ingest.flow.windows import Window, from_metadata, is_over, to_metadata
+from ingest.model import Partition
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings of the loop, in seconds, bytes, rows and ratios; see docs/settings.md for their meaning.
+
+    high_bytes, low_bytes: marks of unsettled bytes at which all partitions pause and resume.
+    table_share: the part of high_bytes that one table may fill before the partitions that feed it pause.
+    """
+
+    group_id: str = "ingest"
+    batch: BatchRules = field(default_factory=BatchRules)
+    writers: int = 4
+    slots: int = 4
+    high_bytes: int = 64_000_000
+    low_bytes: int = 32_000_000
+    table_share: float = 0.5
+    commit_every_s: float = 1.0
+    revoke_s: float = 10.0
+    drain_s: float = 30.0
+    give_up_s: float = 300.0
+    dlq_max_ratio: float = 0.1
+    dlq_window: int = 1_000
+    stale_max_ratio: float = 0.99
+    # What Python keeps per record besides its bytes (record, ticket, change, row, fold entry), measured at 12 columns.
+    record_overhead_bytes: int = 2_500
+
+
+@dataclass(slots=True)
+class Watched:
+    """The windows of one partition. high_water: records before it were read once already, so stale ones prove nothing."""
+
+    rejects: Window
+    stale: Window
+    high_water: int
+    counted: int = 0
+
+
+@dataclass(slots=True)
+class State:
+    """Everything that the loop's thread owns.
+
+    held: tickets that wait, by partition, in order; needs: for what.
+    handed_back: partitions that were handed back during this poll. to_park: what will be parked at the end of this step.
+    """
+
+    rules: Rules
+    source: Source
+    observer: Observer
+    tables: Tables
+    ledger: Ledger = field(default_factory=Ledger)
+    books: Books = field(default_factory=Books)
+    held: dict[Partition, deque[Ticket]] = field(default_factory=dict)
+    needs: dict[Partition, tuple[str, object]] = field(default_factory=dict)
+    watched: dict[Partition, Watched] = field(default_factory=dict)
+    handed_back: set[Partition] = field(default_factory=set)
+    to_park: list[Parked] = field(default_factory=list)
+    lanes: Lanes = field(init=False)
+    regulator: Regulator = field(init=False)
+    parking: Parking = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lanes = Lanes(self.rules.batch, self.rules.slots)
+        self.regulator = Regulator(self.rules.writers)
+        self.parking = Parking(self.tables.feeders)
+
+    # ------------------------------------------------------------ stays of partitions
+
+    def open(self, partition: Partition, start: int, metadata: str) -> None:
+        """Begin a stay that reads from start."""
+        self.ledger.open(partition, start)
+        self.watched[partition] = Watched(*from_metadata(metadata, self.rules.dlq_window))
+
+    def close(self, partition: Partition) -> int:
+        """End a stay: forget what is not settled. The lowest offset that is not safe."""
+        unsafe, left = self.ledger.close(partition)
+        self.books.handed_back += len(left)
+        self.held.pop(partition, None)
+        self.needs.pop(partition, None)
+        return unsafe
+
+    def hand_back(self, partitions: Collection[Partition]) -> None:
+        """Forget what these partitions have unsettled; Kafka will give it again when they are read on."""
+        for partition in [p for p in partitions if p in self.ledger]:
+            page = self.ledger.page(partition)
+            committed = page.committed
+            unsafe = self.close(partition)
+            self.ledger.open(partition, unsafe)
+            self.ledger.page(partition).committed = committed
+            self.source.seek(partition, unsafe)
+            self.handed_back.add(partition)
+        self.lanes.forget(partitions)
+
+    def rewind(self, ticket: Ticket) -> None:
+        """Hand back this record and those behind it in its partition; what stands in front of it is settled as usual."""
+        partition = ticket.page.partition
+        self.books.handed_back += self.ledger.rewind(ticket)
+        self.held.pop(partition, None)
+        self.needs.pop(partition, None)
+        self.source.seek(partition, ticket.record.offset)
+        self.handed_back.add(partition)
+
+    # ------------------------------------------------------------ parking
+
+    def park(self, error: Parked, now_ms: int) -> None:
+        """Park the error's subject: what feeds it rests from now on."""
+        place = self.parking.park(error, now_ms)
+        if place is not None:
+            self.observer.event("error", "parked", subject=place.subject, code=place.code, text=place.text)
+
+    def unpark(self, places: Collection[Place]) -> None:
+        """These go on: with fresh windows, so that what parked them before does not park them at once again."""
+        for place in places:
+            self.observer.event("info", "unparked", subject=place.subject, code=place.code)
+            for partition, watched in self.watched.items():
+                if place.kind == "topic" and partition.topic == place.name:
+                    watched.rejects.clear()
+                    watched.stale.clear()
+
+    # ------------------------------------------------------------ windows
+
+    def rejected(self, partition: Partition) -> None:
+        """Count a rejected record; too many of them park their topic."""
+        self.watched[partition].rejects.add(bad=1)
+        rules = self.rules
+        windows = (w.rejects for p, w in self.watched.items() if p.topic == partition.topic)
+        if is_over(windows, rules.dlq_window, rules.dlq_max_ratio):
+            self.to_park.append(too_many_rejects(partition.topic, rules))
+
+    def stale(self, partition: Partition, fresh: int, old: int) -> None:
+        """Count rows that were newer or older than what is stored; a window of nearly only old ones parks the topic."""
+        self.watched[partition].stale.add(fresh, old)
+        rules = self.rules
+        windows = (w.stale for p, w in self.watched.items() if p.topic == partition.topic)
+        if old and is_over(windows, rules.dlq_window, rules.stale_max_ratio):
+            self.to_park.append(source_went_back(partition.topic, rules))
+
+    # ------------------------------------------------------------ commits
+
+    def commits(self, offsets: dict[Partition, int]) -> dict[Partition, Commit]:
+        """Offsets with what is remembered beside them."""
+        found = {}
+        for partition, offset in offsets.items():
+            watched, page = self.watched[partition], self.ledger.page(partition)
+            self._count_good(watched, page.good)
+            high_water = max(watched.high_water, page.admitted)
+            found[partition] = Commit(offset, to_metadata(watched.rejects, watched.stale, high_water))
+        return found
+
+    @staticmethod
+    def _count_good(watched: Watched, good: int) -> None:
+        watched.rejects.add(good=max(0, good - watched.counted))
+        watched.counted = good
+
+
+def too_many_rejects(topic: str, rules: Rules) -> Parked:
+    return Parked(
+        "topic.too_many_rejects",
+        f"more than {rules.dlq_max_ratio:.0%} of the last {rules.dlq_window} records of topic {topic} were rejected: look at the "
+        "dead letters' reasons, mend the table, contract or source, then `ingest unpark`",
+        subject=f"topic:{topic}",
+    )
+
+
+def source_went_back(topic: str, rules: Rules) -> Parked:
+    return Parked(
+        "topic.source_went_back",
+        f"nearly all of the last {rules.dlq_window} records of topic {topic} are older than what is stored: if the source was "
+        "rebuilt or restored, raise `epoch` in the contract; if this is a replay, `ingest unpark`",
+        subject=f"topic:{topic}",
+    )
