@@ -1,0 +1,101 @@
+"""JSON bytes to Python values: exactly, or refused.
+
+Integers keep every digit, other numbers become Decimal, and text that JSON or Unicode does not allow is rejected.
+Knows nothing of envelopes. Pure; used by the loop's thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from ingest.errors import Reject
+from ingest.model import Fields
+
+# What msgspec raises for bad input: DecodeError for form, ValueError for bad UTF-8, ArithmeticError from Decimal for an
+# exponent beyond its limits, RecursionError for nesting deeper than the interpreter allows.
+BAD_INPUT = (msgspec.DecodeError, ValueError, ArithmeticError, RecursionError)
+
+NULL = msgspec.Raw(b"null")
+
+_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+
+
+def decode(text: bytes) -> Any:
+    """The value of a JSON text; numbers are int or Decimal.
+
+    Raises Reject("json.malformed", "json.number", "json.too_deep" or "json.duplicate_name").
+
+    >>> decode(b'{"total": 26.30, "id": 123456789012345678901}')
+    {'total': Decimal('26.30'), 'id': 123456789012345678901}
+    """
+    value = decode_loosely(text)
+    # A name is a quote and a colon. Counting them costs a tenth of decoding; only where the count does not explain
+    # itself (nested values, a text that holds them, blanks before the colon) is a closer look needed.
+    if (value.__class__ is dict and text.count(b'":') != len(value)) or (value.__class__ is list and b"{" in text):
+        refuse_duplicates(text, value)
+    return value
+
+
+def decode_loosely(text: bytes) -> Any:
+    """As decode, but of a name that stands twice in an object the last counts."""
+    try:
+        return _decode(text)
+    except BAD_INPUT as error:
+        raise refusal(error) from error
+
+
+def decode_row(text: bytes) -> Fields | None:
+    """The object that a part of an envelope holds, None for null. Raises Reject("row.not_an_object") for anything else."""
+    try:
+        value = _decode(text)
+    except BAD_INPUT as error:
+        raise refusal(error) from error
+    if value is None:
+        return None
+    if value.__class__ is not dict:
+        raise Reject("row.not_an_object", "the image of the row is no JSON object: check the topic's format in its contract")
+    if text.count(b'":') != len(value):
+        refuse_duplicates(text, value)
+    row: Fields = value
+    return row
+
+
+def refusal(error: Exception) -> Reject:
+    """Why a text was refused, in our words; a library's message could quote the record."""
+    if isinstance(error, RecursionError):
+        return Reject("json.too_deep", "the value is nested too deeply to be read: send it as text")
+    if isinstance(error, ArithmeticError) or "out of range" in str(error):
+        return Reject("json.number", "a number has more digits or a larger exponent than can be kept exactly: send it as text")
+    return Reject("json.malformed", "the bytes are no valid JSON in UTF-8: check the producer's converter")
+
+
+def refuse_duplicates(text: bytes, value: Any) -> None:
+    """Raises Reject("json.duplicate_name") if an object in text, which is value, has a name twice."""
+    try:
+        if text.count(b'":') != _names(value):
+            json.loads(text, object_pairs_hook=_refuse_duplicate_names, parse_float=_unread, parse_int=_unread)
+    except RecursionError as error:
+        raise refusal(error) from error
+
+
+def _names(value: Any) -> int:
+    """How many names the objects inside value have in all."""
+    if value.__class__ is dict:
+        return len(value) + sum(_names(part) for part in value.values() if part.__class__ in (dict, list))
+    if value.__class__ is list:
+        return sum(_names(part) for part in value if part.__class__ in (dict, list))
+    return 0
+
+
+def _refuse_duplicate_names(pairs: Sequence[tuple[str, Any]]) -> None:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise Reject("json.duplicate_name", "an object has the same name twice, so its value is ambiguous: mend the producer")
+
+
+def _unread(_: str) -> None:
+    return None

@@ -1,0 +1,136 @@
+"""Kafka keys: JSON, JSON with a Connect schema, Avro, plain text, Java's `Struct{...}` and binary integers.
+
+Decided per record on its own bytes, because key and value converters often differ. Pure; used by the loop's thread.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from ingest.errors import Reject
+from ingest.formats import connect, framing, json
+from ingest.formats.message import NO_KEY, Key
+from ingest.formats.schemas import SchemaCache, WriterSchema
+from ingest.model import NeedSchema, Record
+
+# Only whole numbers are taken as numbers: "007", "12e5" and "1.50" as texts lose nothing, as numbers they would.
+_INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,37})\Z")
+_STRUCT_FIELD: Final = re.compile(r"(?:^|,)([^,={}]+)=")
+OPENING_BRACE: Final = ord("{")
+BINARY_INTEGERS = (4, 8)  # IntegerSerializer and LongSerializer
+
+
+class KeyReader:
+    """Decodes the keys of one topic."""
+
+    def __init__(self, topic: str, schemas: SchemaCache) -> None:
+        self._schemas = schemas
+        self._own = schemas.of_topic(topic, for_key=True)
+        self._wrapper = connect.Wrapper()
+
+    def read(self, record: Record) -> Key | NeedSchema:
+        """The key of a record, NO_KEY where it has none. Raises Reject("key.malformed") and what schemas raise."""
+        raw = record.key
+        if not raw:
+            return NO_KEY
+        if record.headers:
+            header = framing.in_headers(record.headers, framing.KEY_HEADER)
+            if header is not None:
+                return self._registered(raw, header)
+        if self._own is not None:
+            return _key(self._own.decode(raw), self._own)
+        if raw[0] == OPENING_BRACE:
+            return self._object(raw)
+        return self._registered(raw, framing.in_front(raw)) if _is_framed(raw) else _scalar(raw)
+
+    def _object(self, raw: bytes) -> Key:
+        text, schema = self._wrapper.cut(raw)
+        value = _json(text)
+        if schema is None:
+            if not connect.is_wrapped(value):
+                return Key(value or None)
+            _, schema = self._wrapper.learn(raw, value["schema"])
+            value = value["payload"]
+        return Key(_parts(value), None if schema is None else schema.rows.get(""))
+
+    def _registered(self, raw: bytes, framed: framing.Framed | None) -> Key | NeedSchema:
+        if framed is None:
+            raise _malformed()
+        schema = self._schemas.get(framed.schema_id)
+        if schema is None:
+            return NeedSchema(framed.schema_id)
+        return _key(schema.decode(raw, framed.start), schema)
+
+
+def _is_framed(raw: bytes) -> bool:
+    """A long from LongSerializer begins with zeros too; no registry has id 0."""
+    if raw[0] == 0:
+        return len(raw) >= framing.ID_BYTES and raw[1 : framing.ID_BYTES] != b"\0\0\0\0"
+    return raw[0] == 1 and len(raw) >= framing.GUID_BYTES
+
+
+def _key(value: Any, schema: WriterSchema) -> Key:
+    declared = schema.schema
+    if declared is None:
+        return Key(_parts(value))
+    return Key(_parts(value), declared.rows.get(""), declared.by_cockroach)
+
+
+def _parts(value: Any) -> dict[str, Any] | tuple[Any, ...] | None:
+    if value is None or value.__class__ is dict:
+        return value or None
+    return tuple(value) if value.__class__ is list else (value,)
+
+
+def _scalar(raw: bytes) -> Key:
+    first = raw[:1]
+    if first == b"[":
+        return Key(_parts(_json(raw)), like_cockroach=True)
+    if first == b'"':
+        return Key(_parts(_json(raw)))
+    if raw == b"null":
+        return NO_KEY
+    if _INTEGER.match(raw):
+        return Key((int(raw),))
+    return Key(_text(raw))
+
+
+def _text(raw: bytes) -> dict[str, Any] | tuple[Any, ...]:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        if len(raw) in BINARY_INTEGERS:
+            return (int.from_bytes(raw, "big", signed=True),)
+        raise _malformed() from error
+    if "\0" in text and len(raw) in BINARY_INTEGERS:
+        return (int.from_bytes(raw, "big", signed=True),)
+    if text.startswith("Struct{") and text.endswith("}"):
+        return _struct(text[len("Struct{") : -1])
+    return (text,)
+
+
+def _struct(text: str) -> dict[str, Any]:
+    """The fields of Java's `Struct{id=1,name=x}`, all as texts.
+
+    Raises Reject("key.malformed") for a nested one: its ends cannot be told.
+
+    >>> _struct("id=1,name=x,y")
+    {'id': '1', 'name': 'x,y'}
+    """
+    places = list(_STRUCT_FIELD.finditer(text))
+    ends = [place.start() for place in places[1:]] + [len(text)]
+    if not places or places[0].start() != 0 or "Struct{" in text:
+        raise _malformed()
+    return {place[1]: text[place.end() : end] for place, end in zip(places, ends, strict=True)}
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return json.decode(text)
+    except Reject as error:
+        raise Reject("key.malformed", f"the key begins like JSON but is none ({error.code}): check the key converter") from error
+
+
+def _malformed() -> Reject:
+    return Reject("key.malformed", "the key is neither JSON, text, a framed record nor an integer: check the key converter")
