@@ -1,8 +1,7 @@
 """Folding: several changes of one key become one, so that a batch has each key once.
 
-Pure. The change with the larger version survives (without versions: the later arrival). Columns that the survivor leaves
-out are taken from the next older change, never across a delete or a whole row. The survivor vacates every month that any
-member's images name, less its own.
+Pure. The change with the larger version survives (without versions: the later arrival); it vacates every month that any
+member's images name, less its own. A patch never folds over an older change: see `merge` and docs/adr/0005.
 """
 
 from __future__ import annotations
@@ -53,8 +52,7 @@ class Fold:
 def fold_in(entry: Folded, change: Change) -> bool:
     """Add a change to the changes of its key; False, and nothing done, when one request cannot stand for both."""
     is_newer = is_at_least(change.version, entry.newest.version)
-    older, newer = (entry.survivor, change) if is_newer else (change, entry.survivor)
-    merged = merge(older, newer)
+    merged = merge(entry.survivor, change) if is_newer else merge(change, entry.survivor)
     if merged is None:
         return False
     entry.survivor = merged
@@ -76,41 +74,16 @@ def is_at_least(version: str | None, other: str | None) -> bool:
 def merge(older: Change, newer: Change) -> Change | None:
     """One change that leaves the same row as `older` and then `newer`; None when there is none.
 
-    There is none for a patch over a delete: the patch keeps what the delete removes. A row that brings new object keys
+    There is none for a patch: it keeps what the row has, and only the table knows that. (The older change here may be an old one
+    repeated, which the table refuses; taking a value from it would bring that value back.) A row that brings new object keys
     goes alone, so it never merges.
     """
-    if older.new_keys or newer.new_keys:
+    if newer.kind is Kind.PATCH or older.new_keys or newer.new_keys:
         return None
-    if newer.kind is Kind.PATCH:
-        return None if older.kind is Kind.DELETE else overlay(older, newer)
     vacates, look_up = months_left(older, newer, newer.month), older.look_up or newer.look_up
     if vacates == newer.vacates and look_up == newer.look_up:
         return newer  # replace() costs 2 us, and nearly every fold ends here
     return replace(newer, vacates=vacates, look_up=look_up)
-
-
-def overlay(older: Change, patch: Change) -> Change:
-    """The older row or patch with the patch's columns on top, under the patch's version."""
-    columns, row = older.columns, older.row
-    if patch.columns == columns:
-        row = patch.row
-    else:
-        values = dict(zip(columns, row, strict=True))
-        values.update(zip(patch.columns, patch.row, strict=True))
-        columns, row = tuple(values), list(values.values())
-    month = older.month if patch.month is None else patch.month
-    # A patch that does not name its month asks for it; the older image has told it by now.
-    look_up = older.look_up or (patch.look_up and patch.month is not None)
-    return replace(
-        patch,
-        kind=older.kind,
-        columns=older.columns if len(columns) == len(older.columns) else columns,
-        row=row,
-        month=month,
-        vacates=months_left(older, patch, month),
-        look_up=look_up if month is not None else True,
-        size_bytes=max(older.size_bytes, patch.size_bytes),
-    )
 
 
 def months_left(older: Change, newer: Change, month: int | None) -> tuple[int, ...]:

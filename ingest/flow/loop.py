@@ -188,6 +188,7 @@ class Loop:
             self.world.observer.event("warning", "commit_failed", text=error, partitions=len(offsets))
         elif offsets:
             self.state.ledger.committed(offsets)
+            self.world.observer.event("debug", "committed", partitions=len(offsets))
 
     def _pass_over_gaps(self) -> None:
         """Where nothing is unsettled, the client's position is safe: behind the last record there may be markers."""
@@ -222,10 +223,13 @@ class Loop:
 
     # ------------------------------------------------------------ the life of it
 
+    def start(self) -> None:
+        """Join the group. Raises Retry when Kafka does not answer yet: call again."""
+        self.world.source.start(self)
+
     def run(self, is_done: Callable[[Loop], bool] | None = None) -> None:
         """Step until `stopping` is set or is_done says so, then drain. Raises Stop after committing what is settled."""
         try:
-            self.world.source.start(self)
             while not (self.stopping.is_set() or (is_done is not None and is_done(self))):
                 self.step()
         finally:

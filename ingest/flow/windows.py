@@ -24,7 +24,7 @@ class Window:
     def add(self, good: int = 0, bad: int = 0) -> None:
         """Count records, the good ones first."""
         self.seen += good + bad
-        self._bad.extend([self.seen] * bad)
+        self._bad.extend(range(self.seen - bad + 1, self.seen + 1))
         while self._bad and self._bad[0] <= self.seen - self.length:
             self._bad.popleft()
 

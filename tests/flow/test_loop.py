@@ -90,6 +90,14 @@ def test_a_patch_over_a_delete_goes_in_its_own_batch() -> None:
     assert {(1,): (1, "p")} == rig.store.live()
 
 
+def test_a_patch_takes_nothing_from_an_old_change_that_was_repeated() -> None:
+    rig = rig_with(row(1, "B", 2)).steps()
+    rig.source.put("t", 0, row(1, "A", 1))
+    rig.source.put("t", 0, row(1, "A", 3, patch=True, keep=True))
+    rig.steps()
+    assert [1, 1, 1] == [len(batch.changes) for batch in rig.store.batches]
+
+
 def test_a_record_of_several_rows_ends_as_its_worst_row() -> None:
     rig = rig_with({"rows": [row(1, "a", 1), row(2, "poison", 2)]}).steps()
     assert {"read": 1, "dead_lettered": 1} == {k: v for k, v in rig.loop.state.books.summary(0).items() if v}
@@ -301,7 +309,7 @@ def test_a_stop_from_a_row_commits_what_is_settled_and_ends() -> None:
     refused = [Outcome(Fate.STOP, "store.unauthorised")]
     rig.store.faults = [lambda batch: None, *[lambda batch: Result(batch, refused)] * 100]
     with pytest.raises(Stop, match="unauthorised"):
-        rig.loop.run()
+        rig.start().loop.run()
     assert {"t[0]": 1} == rig.committed()
 
 
