@@ -123,6 +123,24 @@ class SourceVersion(NamedTuple):
     text: str
 
 
+# A cdc_version ends with the Kafka offset, in so many digits; see tables.versions.
+OFFSET_DIGITS = 19
+
+
+def just_above(version: str) -> str:
+    """A version above this one and above every repetition of the same change, but below every later change.
+
+    For deletes that tell no version of their own. A repetition has the same source position and another Kafka offset, so the
+    offset is replaced by a letter; kind A has no source position and keeps it.
+
+    >>> just_above("01L" + "7".zfill(20) + "5".zfill(19)) > "01L" + "7".zfill(20) + "9" * 19
+    True
+    >>> just_above("01A" + "5".zfill(19)) < "01A" + "6".zfill(19)
+    True
+    """
+    return (version if version[2:3] == "A" else version[:-OFFSET_DIGITS]) + "T"
+
+
 Fields = dict[str, Any]
 
 

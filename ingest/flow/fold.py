@@ -75,10 +75,10 @@ def merge(older: Change, newer: Change) -> Change | None:
     """One change that leaves the same row as `older` and then `newer`; None when there is none.
 
     There is none for a patch: it keeps what the row has, and only the table knows that. (The older change here may be an old one
-    repeated, which the table refuses; taking a value from it would bring that value back.) A row that brings new object keys
-    goes alone, so it never merges.
+    repeated, which the table refuses; taking a value from it would bring that value back.) Nor is there one for
+    a tombstone, which tells no version and deletes the one that is stored, and for a row that brings new object keys.
     """
-    if newer.kind is Kind.PATCH or older.new_keys or newer.new_keys:
+    if newer.kind is Kind.PATCH or older.new_keys or newer.new_keys or (newer.version is None) != (older.version is None):
         return None
     vacates, look_up = months_left(older, newer, newer.month), older.look_up or newer.look_up
     if vacates == newer.vacates and look_up == newer.look_up:

@@ -12,7 +12,7 @@ import msgspec
 
 from ingest.errors import Parked, Reject
 from ingest.formats import controls, json, positions
-from ingest.formats.message import Message, deleted_by_key, need_row
+from ingest.formats.message import Echoes, Message, need_row
 from ingest.formats.positions import Source
 from ingest.formats.unavailable import Placeholder
 from ingest.model import Decoded, Envelope, Fields, Op, Skip
@@ -40,6 +40,7 @@ class Debezium:
 
     def __init__(self, placeholder: Placeholder) -> None:
         self._placeholder = placeholder
+        self._echoes = Echoes()
 
     def read_json(self, message: Message) -> Decoded | None:
         try:
@@ -55,6 +56,8 @@ class Debezium:
             after = json.decode_row(text)
             if self._placeholder.may_be_in(text) and after is not None and self._placeholder.take_out(after):
                 op = UPDATE
+        if op is DELETE:
+            self._echoes.deleted(message.record)
         if seen.op == "u" or op is DELETE:
             text = bytes(seen.before)
             before = None if text == b"null" else json.decode_row(text)
@@ -78,10 +81,12 @@ class Debezium:
         return (self._from_values(message, op, word, source, value),)
 
     def read_tombstone(self, message: Message) -> Decoded:
-        return deleted_by_key(message.key)
+        return self._echoes.read(message)
 
     def _from_values(self, message: Message, op: Op, word: str, source: Source, value: Fields) -> Envelope:
         after = before = None
+        if op is DELETE:
+            self._echoes.deleted(message.record)
         if op is INSERT or op is UPDATE:
             after = need_row(value.get("after"), "after")
             if self._placeholder.may_be_anywhere_in(message.body) and self._placeholder.take_out(after):

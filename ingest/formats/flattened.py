@@ -11,7 +11,7 @@ import msgspec
 
 from ingest.errors import Reject
 from ingest.formats import controls, debezium, json, positions
-from ingest.formats.message import Message, deleted_by_key, need_row
+from ingest.formats.message import Echoes, Message, need_row
 from ingest.formats.positions import Source
 from ingest.formats.unavailable import Placeholder
 from ingest.model import Decoded, Envelope, Fields, Op, Skip
@@ -37,6 +37,7 @@ class Flattened:
         self._placeholder = placeholder
         self._prefix = prefix
         self._plans: dict[tuple[str, ...], Plan] = {}
+        self._echoes = Echoes()
 
     def read_json(self, message: Message) -> Decoded | None:
         value = json.decode(message.body)
@@ -46,7 +47,7 @@ class Flattened:
         return self._row(message, need_row(message.value, "value"))
 
     def read_tombstone(self, message: Message) -> Decoded:
-        return deleted_by_key(message.key)
+        return self._echoes.read(message)
 
     def _row(self, message: Message, row: Fields) -> Decoded:
         metadata = {name: row.pop(field) for field, name in self._plan(row)}
@@ -57,6 +58,7 @@ class Flattened:
         source = _source(metadata)
         word = str(metadata.get("op") or "").lower()
         if word == "d" or str(metadata.get("deleted")).lower() == "true":
+            self._echoes.deleted(message.record)
             return (self._envelope(message, Op.DELETE, word or "d", source, None, row),)
         op = Op.UPDATE if word == "u" else Op.INSERT
         if self._placeholder.may_be_anywhere_in(message.body) and self._placeholder.take_out(row):

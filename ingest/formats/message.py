@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from ingest.errors import Parked, Reject
-from ingest.model import Decoded, Envelope, Fields, Op, Record, RowSchema, SourceType
+from ingest.model import Decoded, Envelope, Fields, Op, Record, RowSchema, Skip, SourceType
 
 
 # Structs of msgspec, because one of each is made for every record and they cost a third of a dataclass.
@@ -78,6 +78,31 @@ class Format(Protocol):
 def deleted_by_key(key: Key) -> tuple[Envelope]:
     """What a tombstone says. It tells no version; op_name lets the rooms to the right tell it from a delete that does."""
     return (Envelope(Op.DELETE, key.value, key_schema=key.schema, op_name="tombstone"),)
+
+
+class Echoes:
+    """Tells a tombstone that only repeats the delete in front of it from one that is the only sign of a delete.
+
+    Connectors send a tombstone behind each delete, next in its partition and under the same key, so that compaction can drop the
+    key. After compaction, or where a connector sends nothing else, the tombstone stands alone.
+    """
+
+    def __init__(self) -> None:
+        self._deleted: dict[tuple[str, int], bytes | None] = {}
+
+    def deleted(self, record: Record) -> None:
+        """This record says that its key is deleted."""
+        self._deleted[record.topic, record.partition] = record.key
+
+    def read(self, message: Message) -> Decoded:
+        """A tombstone: Skip for an echo, else a delete by key."""
+        record = message.record
+        if self._deleted.pop((record.topic, record.partition), None) == record.key:
+            return ECHO
+        return deleted_by_key(message.key)
+
+
+ECHO: Final = Skip("tombstone")
 
 
 def ambiguous_tombstone(record: Record) -> Parked:

@@ -50,7 +50,7 @@ class Plan:
     joiners: int = 0
     crate_outage_s: float = 0.0
     keep: bool = False
-    echoes: str = "stored"
+    echoes: str = "skipped"
     env: Mapping[str, str] = field(default_factory=dict)
     command: Sequence[str] = COMMAND
 

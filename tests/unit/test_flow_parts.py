@@ -122,6 +122,13 @@ def test_a_patch_never_folds_over_an_older_change(older: str) -> None:
     assert merge(change(Kind.PATCH, 2, a=5), make("write", 3)) is not None
 
 
+def test_a_tombstone_without_a_version_never_folds_with_a_change_that_has_one() -> None:
+    tombstone = change(Kind.DELETE, 2)
+    tombstone.version = None
+    assert merge(change(n=1), tombstone) is None
+    assert merge(tombstone, change(n=3)) is None
+
+
 # ---------------------------------------------------------------- lanes
 
 

@@ -1,0 +1,161 @@
+"""What the Kafka client is told: our settings as plain values, and the client's own option names made from them.
+
+Pure. The settings room builds these dataclasses; nothing here reads the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+from ingest.errors import Stop
+
+StartFrom = Literal["earliest", "latest", "refuse"]
+OnGap = Literal["park", "continue"]
+
+# A reconnect that waits 30 s, the client's default, makes 8 s of delay out of a broker's 6 s restart.
+RECONNECT_BACKOFF_MAX_MS = 5_000
+
+# Promises hang on these, so they cannot be passed through: offsets are committed by the ledger alone, nothing is decoded inside
+# the client (it would spin on an error), aborted transactions stay unseen, revocation stays incremental.
+OURS = frozenset(
+    {
+        "auto_offset_reset",
+        "bootstrap_servers",
+        "check_crcs",
+        "consumer_timeout_ms",
+        "enable_auto_commit",
+        "enable_incremental_fetch_sessions",
+        "group_id",
+        "isolation_level",
+        "kafka_client",
+        "key_deserializer",
+        "partition_assignment_strategy",
+        "value_deserializer",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings:
+    """Everything that reading needs to know.
+
+    topics: names, and patterns that begin with ^. start_from: for topics that this group has never seen.
+    client_options: kafka-python's own names (security_protocol, sasl_mechanism, ssl_cafile, ...) passed through.
+    group_instance_id: makes the member static, so that a restart within the session moves no partition.
+    """
+
+    bootstrap_servers: tuple[str, ...]
+    group_id: str
+    topics: tuple[str, ...]
+    start_from: StartFrom = "earliest"
+    on_gap: OnGap = "park"
+    dlq_topic: str | None = None
+    client_options: Mapping[str, Any] = field(default_factory=dict)
+    client_id: str = "ingest"
+    group_instance_id: str | None = None
+    max_poll_records: int = 2_000
+    max_partition_fetch_bytes: int = 4 << 20
+    fetch_max_bytes: int = 32 << 20
+    session_timeout_ms: int = 45_000
+    max_poll_interval_ms: int = 120_000
+    request_timeout_ms: int = 30_000
+    bootstrap_timeout_ms: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterSettings:
+    """Everything that writing dead letters needs to know.
+
+    may_create: whether a missing dead-letter topic is created; partitions and replicas: -1 leaves them to the broker.
+    trouble_after_s: how long the oldest letter may wait before `trouble` says so. in_flight_bytes: with the producer at once.
+    """
+
+    bootstrap_servers: tuple[str, ...]
+    group_id: str
+    topic: str
+    client_options: Mapping[str, Any] = field(default_factory=dict)
+    client_id: str = "ingest"
+    task_id: str = "0"
+    may_create: bool = True
+    partitions: int = -1
+    replicas: int = -1
+    backlog_max_bytes: int = 64 << 20
+    in_flight_bytes: int = 8 << 20
+    request_timeout_ms: int = 30_000
+    trouble_after_s: float = 30.0
+
+
+def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Keyword arguments of KafkaConsumer. Raises Stop for an option that is not the user's to set or that nobody knows."""
+    refused = sorted(OURS & settings.client_options.keys())
+    if refused:
+        name = refused[0]
+        raise Stop("kafka.option_refused", f"the client option {name} is decided by ingest: remove INGEST_KAFKA_{name.upper()}")
+    unknown = sorted(settings.client_options.keys() - known_options())
+    if unknown:
+        name = unknown[0]
+        raise Stop(
+            "kafka.option_unknown", f"the Kafka client has no option {name}: correct or remove INGEST_KAFKA_{name.upper()}"
+        )
+    return {
+        "client_id": settings.client_id,
+        "group_instance_id": settings.group_instance_id,
+        "max_poll_records": settings.max_poll_records,
+        "max_partition_fetch_bytes": settings.max_partition_fetch_bytes,
+        "fetch_max_bytes": settings.fetch_max_bytes,
+        "session_timeout_ms": settings.session_timeout_ms,
+        "max_poll_interval_ms": settings.max_poll_interval_ms,
+        "request_timeout_ms": settings.request_timeout_ms,
+        "bootstrap_timeout_ms": settings.bootstrap_timeout_ms,
+        "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
+        **_of(KafkaConsumer, settings.client_options),
+        "bootstrap_servers": list(settings.bootstrap_servers),
+        "group_id": settings.group_id,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
+        "partition_assignment_strategy": [CooperativeStickyAssignor],
+    }
+
+
+def producer_options(settings: DeadLetterSettings) -> dict[str, Any]:
+    """Keyword arguments of KafkaProducer: idempotent, acknowledged by all replicas in sync."""
+    return {
+        **_shared(KafkaProducer, settings),
+        "acks": "all",
+        "enable_idempotence": True,
+        "max_block_ms": 5_000,
+        # The broker judges a letter's size; the client's own limit of 1 MB would lose values that a larger topic accepts.
+        "max_request_size": 90_000_000,
+    }
+
+
+def admin_options(settings: DeadLetterSettings) -> dict[str, Any]:
+    """Keyword arguments of KafkaAdminClient."""
+    return _shared(KafkaAdminClient, settings)
+
+
+def known_options() -> set[str]:
+    """Every option name that one of the client's three faces knows."""
+    return set(KafkaConsumer.DEFAULT_CONFIG) | set(KafkaProducer.DEFAULT_CONFIG) | set(KafkaAdminClient.DEFAULT_CONFIG)
+
+
+def _shared(client: Any, settings: DeadLetterSettings) -> dict[str, Any]:
+    return {
+        "client_id": f"{settings.client_id}-dead-letters",
+        "request_timeout_ms": settings.request_timeout_ms,
+        "bootstrap_timeout_ms": 5_000,
+        "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
+        **_of(client, settings.client_options, but={"client_id", "acks", "enable_idempotence", "transactional_id"}),
+        "bootstrap_servers": list(settings.bootstrap_servers),
+    }
+
+
+def _of(client: Any, options: Mapping[str, Any], but: set[str] | None = None) -> dict[str, Any]:
+    """Those of the options that this face of the client knows: a fetch size means nothing to a producer."""
+    return {name: value for name, value in options.items() if name in client.DEFAULT_CONFIG and name not in (but or ())}

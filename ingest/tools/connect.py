@@ -1,0 +1,114 @@
+"""From settings to what the rooms take: their own settings objects and clients, built by hand, nothing cached."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ingest.crate.http import HttpClient, Tls, parse_addresses
+from ingest.flow.lanes import BatchRules
+from ingest.flow.state import Rules
+from ingest.kafka.options import DeadLetterSettings, KafkaSettings
+from ingest.registry.client import RegistryClient
+from ingest.settings import Settings
+from ingest.tables.months import MappingRules
+
+
+class Secret(Protocol):
+    """pydantic's SecretStr, which has its home in settings."""
+
+    def get_secret_value(self) -> str: ...
+
+
+def kafka_settings(settings: Settings) -> KafkaSettings:
+    memory = settings.memory
+    return KafkaSettings(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.group_id,
+        topics=settings.topics,
+        start_from=settings.start_from,
+        on_gap=settings.on_gap,
+        dlq_topic=settings.dead_letter_topic,
+        client_options=settings.kafka_options,
+        max_partition_fetch_bytes=memory.max_partition_fetch_bytes,
+        fetch_max_bytes=memory.fetch_max_bytes,
+    )
+
+
+def dead_letter_settings(settings: Settings, task_id: str = "0") -> DeadLetterSettings:
+    """task_id: what a letter says of the process that sent it."""
+    backlog = settings.memory.dead_letter_bytes
+    return DeadLetterSettings(
+        bootstrap_servers=settings.kafka_bootstrap_servers,
+        group_id=settings.group_id,
+        topic=settings.dead_letter_topic,
+        client_options=settings.kafka_options,
+        task_id=task_id,
+        may_create=settings.dlq_create,
+        backlog_max_bytes=backlog,
+        in_flight_bytes=min(8 << 20, backlog),
+    )
+
+
+def mapping_rules(settings: Settings) -> MappingRules:
+    return MappingRules(month_min_months=settings.month_min, month_max_months=settings.month_max)
+
+
+def rules(settings: Settings) -> Rules:
+    """The loop's rules. A table has as many lanes as there are writers: more would only wait for each other."""
+    return Rules(
+        group_id=settings.group_id,
+        batch=BatchRules(settings.batch_max_rows, settings.batch_max_bytes, settings.batch_linger_ms / 1000),
+        writers=settings.writers,
+        slots=settings.writers,
+        high_bytes=settings.memory.high_bytes,
+        low_bytes=settings.memory.low_bytes,
+        revoke_s=settings.revoke_s,
+        drain_s=settings.drain_s,
+        give_up_s=settings.give_up_s,
+        dlq_max_ratio=settings.dlq_max_ratio,
+        dlq_window=settings.dlq_window,
+        stale_max_ratio=settings.stale_max_ratio,
+    )
+
+
+def crate_client(settings: Settings) -> HttpClient:
+    """A client for one thread. Raises Stop("store.address" or "store.tls")."""
+    return HttpClient(
+        parse_addresses(settings.crate_urls),
+        user=settings.crate_user,
+        password=password_of(settings),
+        tls=tls_of(settings),
+        read_s=settings.crate_timeout_s,
+    )
+
+
+def password_of(settings: Settings) -> str | None:
+    return _revealed(settings.crate_password)
+
+
+def tls_of(settings: Settings) -> Tls:
+    ca, cert, key = map(_path, (settings.crate_ca_file, settings.crate_cert_file, settings.crate_key_file))
+    return Tls(ca, cert, key, settings.crate_verify)
+
+
+def registry_client(settings: Settings) -> RegistryClient | None:
+    """None where no registry is set."""
+    if not settings.schema_registry_url:
+        return None
+    return RegistryClient(
+        settings.schema_registry_url,
+        username=settings.schema_registry_user,
+        password=_revealed(settings.schema_registry_password),
+        token=_revealed(settings.schema_registry_token),
+        ca_file=_path(settings.schema_registry_ca_file),
+        cert_file=_path(settings.schema_registry_cert_file),
+        key_file=_path(settings.schema_registry_key_file),
+    )
+
+
+def _revealed(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+def _path(path: object) -> str | None:
+    return None if path is None else str(path)

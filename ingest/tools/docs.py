@@ -1,0 +1,20 @@
+"""The pages of docs/ that are made from declarations; `make docs` writes them, a test fails when one is stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ingest.tools import settings
+from ingest.watch import metrics
+
+PAGES: Mapping[str, Callable[[], str]] = {"settings.md": settings.as_markdown, "metrics.md": metrics.as_markdown}
+
+
+def write(folder: Path) -> None:
+    for name, text in PAGES.items():
+        (folder / name).write_text(text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write(Path(__file__).parents[2] / "docs")

@@ -1,0 +1,198 @@
+"""`ingest run`: builds the objects of one worker by hand, and runs its loop until it is told to stop or has caught up."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from time import sleep
+from types import FrameType
+
+from ingest.crate.writer import HttpStore
+from ingest.errors import Reject, Retry, Stop
+from ingest.flow.caught_up import CaughtUp
+from ingest.flow.loop import Loop, World
+from ingest.flow.regulator import wait_s
+from ingest.flow.tables import Tables
+from ingest.flow.writers import ThreadCrew
+from ingest.formats.decoder import Decoder
+from ingest.formats.schemas import SchemaCache
+from ingest.kafka.dead_letters import KafkaDeadLetters
+from ingest.kafka.source import KafkaSource
+from ingest.model import Table
+from ingest.settings import Settings
+from ingest.tables.contract import Contract, load_contracts
+from ingest.tables.mapper import Mapper, compile_mapper
+from ingest.tables.routing import Router, topic_test
+from ingest.tools import connect
+from ingest.tools.snapshot import status_of
+from ingest.tools.supervise import supervise
+from ingest.watch.http import HttpServer
+from ingest.watch.status import Board
+from ingest.watch.watch import Watch
+
+FINE, GAVE_UP = 0, 4
+SECOND_SIGNAL = 130
+
+
+def run(settings: Settings, until_caught_up: bool) -> int:
+    """Run one worker, or INGEST_WORKERS of them; the exit code. Raises Stop for what only a person can mend."""
+    if settings.workers > 1:
+        return supervise(settings, ["run", *(["--until-caught-up"] if until_caught_up else [])])
+    watch = Watch(Board(settings.health_s, settings.writer_stuck_s))
+    loop = build(settings, watch)
+    watch.attach(lambda: status_of(loop))
+    heed_signals(loop)
+    server = HttpServer(settings.http_host, settings.http_port, watch.board, watch.metrics) if settings.http_port else None
+    try:
+        start_patiently(loop, settings.give_up_s)
+        loop.run(CaughtUp(settings.give_up_s) if until_caught_up else None)
+    finally:
+        print_books(loop)
+        if server is not None:
+            server.close()
+    return parked_code(loop) if until_caught_up else FINE
+
+
+def build(settings: Settings, watch: Watch) -> Loop:
+    """All objects of a worker, none of them started."""
+    contracts = contracts_of(settings)
+    schemas = schema_cache(Path(settings.schemas_dir))
+    formats = TopicFormats(contracts)
+    stores = [HttpStore(connect.crate_client(settings)) for _ in range(settings.writers + 1)]
+    world = World(
+        source=KafkaSource(connect.kafka_settings(settings)),
+        crew=ThreadCrew(stores[1:]),
+        dead_letters=KafkaDeadLetters(connect.dead_letter_settings(settings)),
+        errand_store=stores[0],
+        decoder=Decoder(topic_format=formats.of, schemas=schemas),
+        router=Router(contracts, default_schema=settings.crate_schema, topic_prefix=settings.topic_prefix),
+        tables=Tables(mapper_maker(contracts, settings, watch)),
+        observer=watch,
+        take_schema=taker(schemas),
+        registry=connect.registry_client(settings),
+    )
+    return Loop(world, connect.rules(settings))
+
+
+def contracts_of(settings: Settings) -> list[Contract]:
+    """The contracts in the schemas folder. Raises Stop("contracts.invalid") with a line per problem."""
+    contracts, problems = load_contracts(Path(settings.schemas_dir))
+    errors = [str(problem) for problem in problems if problem.severity == "error"]
+    if errors:
+        raise Stop("contracts.invalid", "\n".join(errors))
+    return contracts
+
+
+class TopicFormats:
+    """What the contracts say of a topic's format; "auto" where they say nothing."""
+
+    def __init__(self, contracts: Sequence[Contract]) -> None:
+        self._declared = [(topic_test(contract), contract.format) for contract in contracts if contract.format != "auto"]
+
+    def of(self, topic: str) -> str:
+        return next((declared for is_named, declared in self._declared if is_named(topic)), "auto")
+
+
+def mapper_maker(contracts: Sequence[Contract], settings: Settings, watch: Watch) -> Callable[[Table], Mapper]:
+    """Compiles the mapper of a table and tells the log how the table is kept and what does not hold."""
+    by_table = {contract.table: contract for contract in contracts}
+    rules = connect.mapping_rules(settings)
+
+    def make(table: Table) -> Mapper:
+        mapper = compile_mapper(table, by_table.get(table.full_name), settings=rules)
+        watch.event("info", "table", table=table.full_name, kept=table.level.value, says="; ".join(mapper.describe()))
+        return mapper
+
+    return make
+
+
+def taker(schemas: SchemaCache) -> Callable[[int | str, tuple[str, str] | Reject], None]:
+    """Puts what the registry answered into the cache."""
+
+    def take(schema_id: int | str, found: tuple[str, str] | Reject) -> None:
+        if isinstance(found, Reject):
+            schemas.put_failure(schema_id, found)
+        else:
+            schemas.put(schema_id, *found)
+
+    return take
+
+
+def schema_cache(folder: Path) -> SchemaCache:
+    """A cache that knows the Avro files of the folder: `<topic>.avsc` for values, `<topic>-key.avsc` for keys."""
+    schemas = SchemaCache()
+    for path in sorted(folder.glob("*.avsc")):
+        topic = path.stem
+        try:
+            schemas.put_topic(topic.removesuffix("-key"), path.read_text(), for_key=topic.endswith("-key"))
+        except (Reject, ValueError) as error:
+            raise Stop("schemas.invalid", f"{path.name} is no Avro schema that can be read: {error}") from error
+    return schemas
+
+
+def start_patiently(loop: Loop, give_up_s: float) -> None:
+    """Wait for Kafka to answer at the start, at most give_up_s; the loop itself waits for CrateDB."""
+    attempt, waited_s = 0, 0.0
+    while not loop.stopping.is_set():
+        try:
+            loop.start()
+        except Retry as error:
+            attempt += 1
+            pause_s = wait_s(attempt)
+            waited_s += pause_s
+            if waited_s > give_up_s:
+                loop.close()
+                raise Stop("gave_up", f"{error.text} (tried for {give_up_s:.0f} s)") from error
+            loop.world.observer.event("warning", "kafka_retry", code=error.code, text=error.text, wait_s=round(pause_s, 1))
+            sleep(pause_s)
+        else:
+            return
+
+
+def heed_signals(loop: Loop) -> None:
+    """The first SIGTERM or SIGINT asks the loop to stop; the second ends the process at once. Neither raises in the client."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        if loop.stopping.is_set():
+            os._exit(SECOND_SIGNAL)
+        loop.stopping.set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+
+
+def print_books(loop: Loop) -> None:
+    """The books, as one line of JSON: the answer of `run`."""
+    state = loop.state
+    books = state.books
+    answer = {
+        **books.summary(state.ledger.unsettled_records),
+        "is_balanced": books.is_balanced(state.ledger.unsettled_records),
+        "skips": dict(books.skips),
+        "codes": dict(books.codes),
+        "retries": dict(books.retries),
+        "incomplete": books.incomplete,
+        "tables": by_table(books.records),
+        "rows": by_table(books.rows),
+        "parked": [place.subject for place in state.parking],
+    }
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+def by_table(counts: dict[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+    tables: dict[str, dict[str, int]] = {}
+    for (table, what), n in sorted(counts.items()):
+        tables.setdefault(table or "(none)", {})[what] = n
+    return tables
+
+
+def parked_code(loop: Loop) -> int:
+    """0 when everything was read; 4, with a line per place, when something is parked."""
+    for place in loop.state.parking:
+        sys.stderr.write(f"{place.subject} is parked ({place.code}): {place.text}\n")
+    return GAVE_UP if len(loop.state.parking) else FINE

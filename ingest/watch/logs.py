@@ -1,0 +1,109 @@
+"""Logs: a stable event name plus fields, on stderr; for people on a terminal, one JSON object per line elsewhere.
+
+Fields come through `extra`; positions, counts, codes and names of columns only, never values of rows. The libraries are kept
+quiet: their debug lines hold whole payloads, and a broker that is away would fill the log with one error per reconnect.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, TextIO
+
+ROOT = "ingest"
+LIBRARIES = ("kafka", "crate", "urllib3", "asyncio")
+# A library may say the same again after so long.
+REPEAT_S = 30.0
+# What every LogRecord has; the rest came through `extra`.
+STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "fields"}
+DIM, YELLOW, RED, PLAIN = "\033[2m", "\033[33m", "\033[31m", "\033[0m"
+COLOURS = {logging.DEBUG: DIM, logging.WARNING: YELLOW, logging.ERROR: RED, logging.CRITICAL: RED}
+
+
+def set_up(level: str = "INFO", style: str = "auto", stream: TextIO | None = None) -> None:
+    """Send the logs of this process to stderr. style: auto, human or json. May be called again."""
+    stream = stream or sys.stderr
+    is_human = style == "human" or (style == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(HumanFormatter(has_colours=stream.isatty()) if is_human else JsonFormatter())
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger(ROOT).setLevel(level)
+    handler.addFilter(Quiet())
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.WARNING)  # even with DEBUG: see above
+
+
+def emit(logger: logging.Logger, level: str, event: str, fields: Mapping[str, object]) -> None:
+    """One line. A mapping of its own, because `extra` refuses fields called `name` or `module`."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    if logger.isEnabledFor(number):
+        logger.log(number, event, extra={"fields": fields})
+
+
+class Quiet(logging.Filter):
+    """Lets what is ours pass, and what libraries say only once in REPEAT_S."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.partition(".")[0] == ROOT:
+            return True
+        place, now_s = (record.pathname, record.lineno), self._clock()
+        if now_s - self._said.get(place, float("-inf")) < REPEAT_S:
+            return False
+        self._said[place] = now_s
+        return True
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What came through `extra`, in the order in which it was given."""
+    given = {key: value for key, value in record.__dict__.items() if key not in STANDARD}
+    return given | dict(getattr(record, "fields", {}))
+
+
+class JsonFormatter(logging.Formatter):
+    """time, level, event, logger, then the fields; a field of one of these names gets `_` behind it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        head = {"time": _moment(record), "level": record.levelname.lower(), "event": record.getMessage(), "logger": record.name}
+        line = head | {f"{key}_" if key in head else key: value for key, value in fields_of(record).items()}
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+class HumanFormatter(logging.Formatter):
+    """`06:12:03 warning batch_retry  code=store.timeout wait_s=0.8`."""
+
+    def __init__(self, has_colours: bool = False) -> None:
+        super().__init__()
+        self._has_colours = has_colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{key}={_quoted(value)}" for key, value in fields_of(record).items())
+        moment, level = datetime.fromtimestamp(record.created).astimezone(), record.levelname.lower()
+        line = f"{moment:%H:%M:%S} {level:<7} {record.getMessage()}" + (f"  {fields}" if fields else "")
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        colour = COLOURS.get(record.levelno) if self._has_colours else None
+        return f"{colour}{line}{PLAIN}" if colour else line
+
+
+def _moment(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=\n') else text
