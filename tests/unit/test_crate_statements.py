@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from dataclasses import replace
 
 import pytest
 
@@ -76,6 +77,13 @@ def test_a_patch_is_an_update_by_full_key_with_the_same_guard() -> None:
     assert (
         f'UPDATE "doc"."orders" SET "a" = $3, {GUARD.format(v="$4")}, "cdc_deleted" = $5 WHERE "id" = $1 AND "month" = $2'
     ) == ORDERED.of(Action.PATCH, ("a", *CDC), Form.REFUSE).sql
+
+
+def test_an_object_is_patched_in_a_way_that_allows_any_key() -> None:
+    built = table("o", *CDC)
+    built = replace(built, columns={**built.columns, "o": Column("o", "object", policy="ignored")})
+    sql = Statements(built).of(Action.PATCH, ("o", *CDC), Form.REFUSE).sql
+    assert 'SET "o" = CASE WHEN TRUE THEN $3 ELSE "o" END, ' in sql
 
 
 def test_level_arrival_knows_no_guard_whatever_the_form() -> None:
@@ -166,3 +174,21 @@ def test_checksums_see_neither_comments_nor_blanks_but_everything_else() -> None
     one = sql_files.checksum("CREATE TABLE a (x TEXT DEFAULT ' --  y') -- why\n")
     assert one == sql_files.checksum("CREATE /* really */ TABLE a\n\n(x TEXT DEFAULT ' --  y')")
     assert one != sql_files.checksum("CREATE TABLE a (x TEXT DEFAULT ' -- y')")
+
+
+def test_a_file_is_split_into_statements_that_know_what_they_declare() -> None:
+    text = (
+        '-- one; two\nCREATE TABLE IF NOT EXISTS doc."My Orders" (id INT PRIMARY KEY, "N n" NUMERIC(10, 2), '
+        "o OBJECT AS (x INT),\n"
+        "  at TIMESTAMP DEFAULT CURRENT_TIMESTAMP, PRIMARY KEY (id));\n"
+        "ALTER TABLE a ADD COLUMN b VARCHAR, ADD COLUMN c ARRAY(STRING);"
+    )
+    create, alter = sql_files.split("0001_a.sql", text)
+    assert ("create", 'doc."My Orders"', 1) == (create.kind, create.relation, create.number)
+    assert {"id": "integer", "N n": "numeric(10,2)", "o": "object", "at": "timestampwithouttimezone"} == create.columns
+    assert ("alter", "a", {"b": "text", "c": "array(text)"}) == (alter.kind, alter.relation, alter.columns)
+
+
+@pytest.mark.parametrize("text", ["", "-- only a comment\n", "/* nothing */ "])
+def test_a_file_without_statements_is_empty(text: str) -> None:
+    assert [] == list(sql_files.split("0001_a.sql", text))

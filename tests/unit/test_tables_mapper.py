@@ -8,7 +8,21 @@ from typing import Any
 import pytest
 
 from ingest.errors import Parked, Reject
-from ingest.model import Change, Column, Envelope, Kind, Level, Op, Position, Record, RowSchema, SourceType, SourceVersion, Table
+from ingest.model import (
+    Change,
+    Column,
+    Envelope,
+    Kind,
+    Level,
+    Op,
+    Position,
+    Record,
+    RowSchema,
+    SourceType,
+    SourceVersion,
+    Table,
+    just_above,
+)
 from ingest.tables.calendar_utc import MS_PER_DAY, days_of
 from ingest.tables.contract import Contract, PartitionRule, VersionRule
 from ingest.tables.mapper import Mapper, compile_mapper
@@ -298,7 +312,6 @@ def test_events_without_a_key_get_their_place_in_kafka() -> None:
         (VersionRule(), {"version": None, "table": ()}, "01A0000000000000001042"),
         (VersionRule(), {"version": None}, "version.missing"),
         (VersionRule("source"), {"version": None, "table": ()}, "version.missing"),
-        (VersionRule("source"), {"version": None, "table": (), "op_name": "tombstone"}, "01A0000000000000001042"),
     ],
 )
 def test_a_version_is_epoch_kind_position_and_offset(rule: VersionRule, said: dict[str, Any], expected: str) -> None:
@@ -310,14 +323,17 @@ def test_a_version_is_epoch_kind_position_and_offset(rule: VersionRule, said: di
         assert (expected, expected) == (change.version, cells(change)["cdc_version"])
 
 
-def test_versions_by_arrival_sort_before_those_of_every_source() -> None:
+def test_a_tombstone_tells_no_version_and_asks_where_its_key_is() -> None:
+    tombstone = mapped(mapper(), Op.DELETE, version=None, op_name="tombstone", table=())
+    assert (None, True) == (tombstone.version, tombstone.look_up)
+
+
+def test_the_version_just_above_a_row_lies_above_its_repetitions_and_below_every_later_change() -> None:
     to = mapper()
-    tombstone = mapped(to, Op.DELETE, version=None, op_name="tombstone", table=()).version
-    for kind in "BCGHLMST":
-        version = mapped(to, Op.DELETE, version=SourceVersion(kind, "0")).version
-        assert tombstone is not None
-        assert version is not None
-        assert tombstone < version
+    stored, later = (
+        mapped(to, Op.DELETE, version=SourceVersion("L", text)).version or "" for text in ("0" * 19 + "7", "0" * 19 + "8")
+    )
+    assert stored < stored[:-19] + "9" * 19 < just_above(stored) < later
 
 
 def test_a_table_of_level_arrival_needs_no_version() -> None:
