@@ -161,7 +161,7 @@ def test_a_corrupt_batch_is_told_once_its_good_neighbours_are_out_and_ends_the_p
 
 @pytest.mark.parametrize("kind", [FastRecords, GuardedRecords])
 def test_a_missing_codec_is_told_by_name(monkeypatch: pytest.MonkeyPatch, kind: Any) -> None:
-    data = plain(3, kind=4)
+    data = plain(200, kind=4)
     monkeypatch.setattr(codec, "zstd", None)
     records = fetched(data, kind=kind)
     with pytest.raises(UnreadableBatch) as caught:

@@ -1,0 +1,229 @@
+"""`HttpStore`: the Store that the loop's writer threads use, over CrateDB's HTTP interface.
+
+`write` reads like the design: wait for requests of unknown outcome, look up, plan, run the steps, answer. The decisions live in
+`plan`, `statements` and `verdicts`, the talking in `courier`. One store per thread; it keeps nothing between batches but texts.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from time import monotonic
+from typing import Any
+
+from ingest.crate import catalogue
+from ingest.crate.courier import BrokenOff, Courier, as_outcome
+from ingest.crate.http import HttpClient, tag_comment
+from ingest.crate.plan import (
+    GOOD,
+    LookUp,
+    Request,
+    Step,
+    Stored,
+    look_ups,
+    merged,
+    recognisable,
+    stamped,
+    steps,
+    version_look_ups,
+)
+from ingest.crate.statements import Form, Statements
+from ingest.crate.verdicts import as_error, of_request
+from ingest.errors import IngestError, Reject
+from ingest.model import SUPERSEDED, Batch, Fate, Outcome, Result, Table
+
+RUNNING = "SELECT substr(stmt, 1, 400) FROM sys.jobs WHERE stmt LIKE '/* ingest %'"
+STILL_RUNNING = Outcome(Fate.RETRY, "store.still_running", "an earlier request for these rows has not ended yet")
+MAX_ROWS = 1_000_000  # no bound: the batch itself is bounded
+
+
+class HttpStore:
+    """CrateDB over HTTP. max_rows: the most rows that one request carries."""
+
+    def __init__(self, client: HttpClient, *, clock: Callable[[], float] = monotonic, max_rows: int = MAX_ROWS) -> None:
+        self._client, self._clock, self._max_rows = client, clock, max_rows
+        self._statements: dict[str, Statements] = {}
+
+    def write(self, batch: Batch) -> Result:
+        """Apply the batch in one attempt and answer with one outcome per change; see flow.ports.Store."""
+        started_s = self._clock()
+        attempt = Attempt(self._client, batch, self._statements_of(batch.table), self._max_rows)
+        attempt.run()
+        result = attempt.result()
+        result.took_s = self._clock() - started_s
+        return result
+
+    def describe(self, names: Collection[str]) -> Mapping[str, Table | None]:
+        return catalogue.describe(self._client, names)
+
+    def probe(self) -> None:
+        answer = self._client.execute("SELECT 1")
+        if not answer.is_ok:
+            raise as_error(of_request(answer.status, answer.code, answer.message), "reach CrateDB")
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _statements_of(self, table: Table) -> Statements:
+        kept = self._statements.get(table.full_name)
+        if kept is None or kept.table is not table:
+            kept = self._statements[table.full_name] = Statements(table)
+        return kept
+
+
+class Attempt:
+    """One attempt at one batch."""
+
+    def __init__(self, client: HttpClient, batch: Batch, statements: Statements, max_rows: int) -> None:
+        self._client, self._batch, self._statements = client, batch, statements
+        self._changes = list(batch.changes)
+        self._versions_first = version_look_ups(batch) if batch.mostly_stale and statements.is_ordered else []
+        self._courier = Courier(client, statements, self._changes, batch.tag, form=self._form(), max_rows=max_rows)
+        self._outcomes: list[Outcome | None] = [None] * len(batch.changes)
+        self._new_months: set[int] = set()
+        self._still_running: list[str] = []
+
+    def run(self) -> None:
+        try:
+            self._look_for_unsure()
+            stale = self._find_stale()
+            found = self._look_up()
+            self._changes[:] = stamped(self._batch.changes, found, self._batch.table)
+            plan = steps(self._batch, found, stale)
+            for i, outcome in plan.settled.items():
+                self._outcomes[i] = self._outcomes[i] or outcome
+            for step in plan.steps:
+                self._run_step(step)
+        except BrokenOff as end:
+            self._courier.broken = end.outcome
+        except Reject as error:  # of a statement without rows: no row is to blame for it
+            self._courier.broken = as_outcome(error)._replace(fate=Fate.PARK)
+        except IngestError as error:
+            self._courier.broken = as_outcome(error)
+
+    def _form(self) -> Form:
+        if not self._statements.is_ordered:
+            return Form.PLAIN
+        return Form.KEEP if self._batch.mostly_stale and not self._versions_first else Form.REFUSE
+
+    def result(self) -> Result:
+        outcomes = [outcome or self._courier.broken or STILL_RUNNING for outcome in self._outcomes]
+        unsure = [*self._still_running, *([self._batch.tag] if self._courier.unsure else [])]
+        return Result(
+            self._batch,
+            outcomes,
+            statements=self._courier.sent,
+            new_months=frozenset(self._new_months),
+            unsure=tuple(unsure),
+            codes=dict(Counter(outcome.code for outcome in outcomes if outcome.code)),
+        )
+
+    # ------------------------------------------------------------ before
+
+    def _look_for_unsure(self) -> None:
+        """Requests whose answer never came must have ended: they could write over what we are about to write."""
+        if not self._batch.unsure:
+            return
+        self._still_running = list(self._batch.unsure)
+        heads = [str(row[0]) for row in self._courier.run(RUNNING).rows]
+        self._still_running = [tag for tag in self._batch.unsure if any(head.startswith(tag_comment(tag)) for head in heads)]
+        if self._still_running:
+            raise BrokenOff(STILL_RUNNING)
+
+    def _find_stale(self) -> set[int]:
+        """In a stream that is mostly stale: the changes whose row is newer already, found by reading, not by refused writes."""
+        stored: dict[tuple[Any, ...], Stored] = {}
+        for look_up in self._versions_first:
+            stored |= {(key, row.month): row for key, row in self._rows_of(look_up)}
+        if not stored:
+            return set()
+        stale = set()
+        for i, change in enumerate(self._batch.changes):
+            row = stored.get((recognisable(self._batch.table, change.key), change.month))
+            if row is not None and (row.version or "") > (change.version or ""):
+                stale.add(i)
+                self._outcomes[i] = SUPERSEDED
+        return stale
+
+    def _look_up(self) -> dict[tuple[Any, ...], list[Stored]]:
+        """Where the keys that ask for it are now, by the key as the change has it."""
+        changes = [change for change in self._batch.changes if change.look_up]
+        if not changes:
+            return {}
+        is_split = self._batch.table.month_column is not None
+        # Another worker may have made a month since the last look.
+        months = catalogue.months(self._client, self._batch.table) if is_split else frozenset()
+        wanted = {recognisable(self._batch.table, change.key): change.key for change in changes}
+        found: dict[tuple[Any, ...], list[Stored]] = {}
+        for look_up in look_ups(self._batch, months):
+            for key, row in self._rows_of(look_up):
+                asked = look_up.keys[0] if len(look_up.keys) == 1 else wanted.get(key)
+                if asked is not None:
+                    found.setdefault(tuple(asked), []).append(row)
+        return found
+
+    def _rows_of(self, look_up: LookUp) -> list[tuple[tuple[str, ...], Stored]]:
+        """The rows of a look-up. A key that CrateDB refuses costs its own change, found by halving."""
+        table, keys = self._batch.table, look_up.keys
+        if look_up.is_plain:
+            self._courier.run(self._statements.refresh())
+        try:
+            rows = self._courier.run(self._statements.look_up(keys, look_up.months)).rows
+        except Reject as error:
+            if len(keys) == 1:
+                self._refuse_key(keys[0], as_outcome(error))
+                return []
+            half = len(keys) // 2
+            return [row for part in (keys[:half], keys[half:]) for row in self._rows_of(look_up._replace(keys=part))]
+        return [(recognisable(table, row[: len(table.key)]), stored_of(table, row[len(table.key) :])) for row in rows]
+
+    def _refuse_key(self, key: tuple[Any, ...], outcome: Outcome) -> None:
+        for i, change in enumerate(self._batch.changes):
+            if change.key == key:
+                self._outcomes[i] = outcome
+
+    # ------------------------------------------------------------ steps
+
+    def _run_step(self, step: Step) -> None:
+        for request in step.requests:
+            self._run_request(request)
+        for month, changes in step.refresh.items():
+            self._refresh(month, [i for i in changes if self._goes_on(i)])
+
+    def _run_request(self, request: Request) -> None:
+        entries = [entry for entry in request.entries if self._goes_on(entry.change)]
+        for entry, outcome in zip(entries, self._courier.deliver(request, entries), strict=True):
+            self._note(entry.change, outcome)
+            if entry.month is not None and entry.month not in self._batch.table.months and outcome.fate is Fate.WRITTEN:
+                self._new_months.add(entry.month)
+
+    def _note(self, i: int, outcome: Outcome) -> None:
+        self._outcomes[i] = merged(self._batch.changes[i].kind, self._outcomes[i], outcome)
+
+    def _goes_on(self, i: int) -> bool:
+        """A change that CrateDB rejected, or that must be sent again, leaves its later steps undone."""
+        outcome = self._outcomes[i]
+        return outcome is None or outcome.fate in GOOD
+
+    def _refresh(self, month: int, moved: Sequence[int]) -> None:
+        """Let readers see the moved rows in their new month before they vanish from the old one."""
+        if not any(outcome and outcome.fate is Fate.WRITTEN for outcome in (self._outcomes[i] for i in moved)):
+            return
+        try:
+            self._courier.run(self._statements.refresh(month))
+        except BrokenOff as end:
+            for i in moved:
+                self._note(i, end.outcome._replace(fate=max_retry(end.outcome.fate)))
+            raise
+
+
+def max_retry(fate: Fate) -> Fate:
+    """A refresh rejects no row: what is not for a person to mend is tried again."""
+    return fate if fate in (Fate.PARK, Fate.STOP) else Fate.RETRY
+
+
+def stored_of(table: Table, row: Sequence[Any]) -> Stored:
+    """What stands behind the key in the row of a look-up: [month][, cdc_deleted, cdc_version]."""
+    rest = list(row)
+    month = rest.pop(0) if table.month_column is not None else None
+    return Stored(month, rest[0] is not True, rest[1]) if rest else Stored(month)
