@@ -150,6 +150,7 @@ class Lanes:
         self._rules = rules
         self._slots = slots
         self._lanes: dict[Lane, LaneState] = {}
+        self._busy: dict[Lane, LaneState] = {}  # of thousands of lanes only those that hold something are looked at
 
     def __iter__(self) -> Iterator[LaneState]:
         return iter(self._lanes.values())
@@ -162,18 +163,21 @@ class Lanes:
         state = self._lanes.get(lane)
         if state is None:
             state = self._lanes[lane] = LaneState(lane, self._rules)
+        self._busy[lane] = state
         state.add(change, now_s)
 
     def due(self, now_s: float, flushing: Callable[[LaneState], bool]) -> Iterator[tuple[LaneState, str]]:
         """Lanes whose next batch should go now, the longest unsent first, each with its reason."""
-        ripe = [(state, reason) for state in self._lanes.values() if (reason := state.ripe(now_s, flushing(state)))]
+        for lane in [lane for lane, state in self._busy.items() if state.is_idle]:
+            del self._busy[lane]
+        ripe = [(state, reason) for state in self._busy.values() if (reason := state.ripe(now_s, flushing(state)))]
         ripe.sort(key=lambda pair: pair[0].last_sent_s)
         return iter(ripe)
 
     def size_bytes_by_table(self) -> dict[str, int]:
         """Bytes of changes that are not settled, by table."""
         sizes: dict[str, int] = {}
-        for lane, state in self._lanes.items():
+        for lane, state in self._busy.items():
             sizes[lane.table] = sizes.get(lane.table, 0) + state.size_bytes
         return sizes
 
@@ -184,5 +188,5 @@ class Lanes:
         def is_gone(ticket: Ticket) -> bool:
             return ticket.page.partition in gone and not ticket.page.is_open
 
-        for state in self._lanes.values():
+        for state in self._busy.values():
             state.forget(is_gone)

@@ -26,13 +26,14 @@ class Ticket:
     """Our claim on one record: open until each of its rows is settled.
 
     rows_open: rows that are not settled; a record that is not mapped yet counts as one row.
-    table: the full name of the table it goes to, as far as known; used by the books only.
+    table: the full name of the table it goes to, as far as known; for the books. number: of the record on its page, from 1.
     """
 
-    __slots__ = ("has_letter", "page", "record", "rows_open", "size_bytes", "table", "worst")
+    __slots__ = ("has_letter", "number", "page", "record", "rows_open", "size_bytes", "table", "worst")
 
     def __init__(self, page: Page, record: Record, size_bytes: int) -> None:
         self.page = page
+        self.number = page.read
         self.record = record
         self.size_bytes = size_bytes
         self.rows_open = 1
@@ -44,7 +45,7 @@ class Ticket:
 class Page:
     """One stay of one partition: its admitted records in order of offset. Offsets may have gaps."""
 
-    __slots__ = ("admitted", "committed", "good", "is_open", "next_offset", "partition", "start", "tickets", "unsettled")
+    __slots__ = ("admitted", "committed", "is_open", "next_offset", "partition", "read", "start", "tickets", "unsettled")
 
     def __init__(self, partition: Partition, start: int) -> None:
         self.partition = partition
@@ -54,7 +55,7 @@ class Page:
         self.committed = start
         self.tickets: deque[Ticket] = deque()
         self.unsettled = 0
-        self.good = 0  # settled records that are no dead letters
+        self.read = 0  # records ever admitted
         self.is_open = True
 
     def advance(self) -> None:
@@ -100,6 +101,7 @@ class Ledger:
 
     def admit(self, partition: Partition, record: Record, size_bytes: int) -> Ticket:
         page = self._pages[partition]
+        page.read += 1
         ticket = Ticket(page, record, size_bytes)
         page.tickets.append(ticket)
         page.admitted = record.offset + 1
@@ -123,7 +125,6 @@ class Ledger:
         if ticket.rows_open or not page.is_open:
             return False
         page.unsettled -= 1
-        page.good += ticket.worst is not Settled.DEAD_LETTERED
         self.unsettled_records -= 1
         self.unsettled_bytes -= ticket.size_bytes
         page.advance()

@@ -162,7 +162,7 @@ class Settling:
         self._state.books.codes[reject.code] += 1
         self._letters[ticket.record.at] = ticket
         self._dead_letters.send(Letter(ticket.record, reject, ticket.table or None, stage))
-        self._state.rejected(ticket.page.partition)
+        self._state.rejected(ticket)
 
     def acknowledged(self) -> None:
         """Settle the records whose letters the dead-letter topic has."""

@@ -100,6 +100,8 @@ class State:
     def hand_back(self, partitions: Collection[Partition]) -> None:
         """Forget what these partitions have unsettled; Kafka will give it again when they are read on."""
         for partition in [p for p in partitions if p in self.ledger]:
+            self._count_read(partition.topic)
+            self.watched[partition].counted = 0  # the new page counts from nothing
             page = self.ledger.page(partition)
             committed = page.committed
             unsafe = self.close(partition)
@@ -137,13 +139,24 @@ class State:
 
     # ------------------------------------------------------------ windows
 
-    def rejected(self, partition: Partition) -> None:
-        """Count a rejected record; too many of them park their topic."""
-        self.watched[partition].rejects.add(bad=1)
-        rules = self.rules
-        windows = (w.rejects for p, w in self.watched.items() if p.topic == partition.topic)
+    def rejected(self, ticket: Ticket) -> None:
+        """Mark a record as rejected; too many of them park their topic."""
+        partition = ticket.page.partition
+        rules, topic = self.rules, partition.topic
+        self._count_read(topic)
+        watched = self.watched[partition]
+        watched.rejects.mark(watched.rejects.seen - watched.counted + ticket.number)
+        windows = (w.rejects for p, w in self.watched.items() if p.topic == topic)
         if is_over(windows, rules.dlq_window, rules.dlq_max_ratio):
-            self.to_park.append(too_many_rejects(partition.topic, rules))
+            self.to_park.append(too_many_rejects(topic, rules))
+
+    def _count_read(self, topic: str) -> None:
+        """Bring the windows of a topic up to what was read: records are judged among those read with them, settled or not."""
+        for partition, watched in self.watched.items():
+            if partition.topic == topic:
+                read = self.ledger.page(partition).read
+                watched.rejects.add(good=max(0, read - watched.counted))
+                watched.counted = read
 
     def stale(self, partition: Partition, fresh: int, old: int) -> None:
         """Count rows that were newer or older than what is stored; a window of nearly only old ones parks the topic."""
@@ -159,16 +172,11 @@ class State:
         """Offsets with what is remembered beside them."""
         found = {}
         for partition, offset in offsets.items():
+            self._count_read(partition.topic)
             watched, page = self.watched[partition], self.ledger.page(partition)
-            self._count_good(watched, page.good)
             high_water = max(watched.high_water, page.admitted)
             found[partition] = Commit(offset, to_metadata(watched.rejects, watched.stale, high_water))
         return found
-
-    @staticmethod
-    def _count_good(watched: Watched, good: int) -> None:
-        watched.rejects.add(good=max(0, good - watched.counted))
-        watched.counted = good
 
 
 def too_many_rejects(topic: str, rules: Rules) -> Parked:

@@ -7,26 +7,34 @@ partitions together.
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Iterable
 
 
 class Window:
-    """The last `length` records of one partition: how many there were, and how many of them were bad."""
+    """The last `length` records of one partition, numbered from 1 as they are read, and which of them were bad."""
 
     __slots__ = ("_bad", "length", "seen")
 
     def __init__(self, length: int, seen: int = 0, bad: int = 0) -> None:
         self.length = length
         self.seen = seen
-        self._bad: deque[int] = deque([seen] * bad)
+        self._bad = [seen] * bad
 
     def add(self, good: int = 0, bad: int = 0) -> None:
         """Count records, the good ones first."""
         self.seen += good + bad
         self._bad.extend(range(self.seen - bad + 1, self.seen + 1))
-        while self._bad and self._bad[0] <= self.seen - self.length:
-            self._bad.popleft()
+        self._forget()
+
+    def mark(self, number: int) -> None:
+        """This one of the records that were counted is bad after all."""
+        self._bad.append(number)
+        self._forget()
+
+    def _forget(self) -> None:
+        oldest = self.seen - self.length
+        if any(number <= oldest for number in self._bad):
+            self._bad = [number for number in self._bad if number > oldest]
 
     @property
     def size(self) -> int:

@@ -186,6 +186,16 @@ def test_too_many_rejects_park_their_topic_until_unparked() -> None:
     assert len(rig.letters.letters) > sent
 
 
+def test_rejects_are_judged_among_all_records_read_with_them_settled_or_not() -> None:
+    rules = Rules(commit_every_s=1e9, dlq_window=20, dlq_max_ratio=0.5)
+    rig = rig_with(*(b"{broken" if n % 4 == 0 else row(n, "a", n) for n in range(400)), rules=rules)
+    rig.source.per_poll = 400
+    rig.loop.state.regulator.failed(1e9, "nothing is written meanwhile")
+    rig.steps(3)
+    assert 100 == len(rig.letters.letters)
+    assert [] == list(rig.loop.state.parking)
+
+
 def test_a_source_that_went_back_is_parked() -> None:
     rules = Rules(commit_every_s=0.05, dlq_window=20, batch=BatchRules(max_rows=30))
     rig = rig_with(rules=rules)
