@@ -1,7 +1,8 @@
 """Lanes: the open batches, one lane per table and slot, at most one batch of a lane out.
 
-Owned by the loop's thread. A lane is a row of folds: the ones to be sent again in front (`redo`), then sealed ones, then
-the open one that still grows. Nothing here knows CrateDB, Kafka or a real clock.
+Owned by the loop's thread. A lane is a row of folds, sent in order: the ones to be sent again (`redo`), sealed ones, then open
+ones. The first open one grows; a change that does not fold with what its key has there waits in the next, so that a key with
+such changes makes no other key wait. Nothing here knows CrateDB, Kafka or a real clock.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class LaneState:
     rules: BatchRules
     redo: deque[Fold] = field(default_factory=deque)
     sealed: deque[Fold] = field(default_factory=deque)
-    open: Fold | None = None
+    open: list[Fold] = field(default_factory=list)
     out: Fold | None = None
     last_sent_s: float = float("-inf")
     resting_until_s: float = 0.0
@@ -42,21 +43,27 @@ class LaneState:
     sent: int = 0
 
     def add(self, change: Change, now_s: float) -> None:
-        """Put the change into the open fold; seal that first where the two cannot be one request."""
-        if change.new_keys:
-            self.seal()
-        if self.open is None or not self.open.add(change):
-            self.seal()
-            self.open = Fold(now_s)
-            self.open.add(change)
-        if change.new_keys or len(self.open) >= self.rules.max_rows or self.open.size_bytes >= self.rules.max_bytes:
-            self.seal()
+        """Put the change into an open fold, behind every other change of its key that it does not fold with."""
+        if change.new_keys:  # a request of its own, behind all that came before
+            self.sealed.extend([*self.open, fold_of([Folded(change)], now_s)])
+            self.open = []
+            return
+        last = next((i for i in reversed(range(len(self.open))) if change.key in self.open[i].entries), -1)
+        if last < 0 or not self.open[last].add(change):
+            self._room_behind(last, now_s).add(change)
+        if self._is_full(self.open[0]):
+            self.sealed.append(self.open.pop(0))
 
-    def seal(self) -> None:
-        """Let the open fold grow no more."""
-        if self.open is not None:
-            self.sealed.append(self.open)
-            self.open = None
+    def _room_behind(self, last: int, now_s: float) -> Fold:
+        """The first open fold with room behind number `last`; a new one if there is none."""
+        found = next((fold for fold in self.open[last + 1 :] if not self._is_full(fold)), None)
+        if found is None:
+            found = Fold(now_s)
+            self.open.append(found)
+        return found
+
+    def _is_full(self, fold: Fold) -> bool:
+        return len(fold) >= self.rules.max_rows or fold.size_bytes >= self.rules.max_bytes
 
     def ripe(self, now_s: float, is_flushing: bool) -> str | None:
         """Why the next batch should go now, None if it should not."""
@@ -66,7 +73,7 @@ class LaneState:
             return "again"
         if self.sealed:
             return "full"
-        if self.open is None:
+        if not self.open:
             return None
         if is_flushing:
             return "flush"
@@ -79,8 +86,7 @@ class LaneState:
         elif self.sealed:
             fold = self.sealed.popleft()
         else:
-            assert self.open is not None
-            fold, self.open = self.open, None
+            fold = self.open.pop(0)
         self.out, self.last_sent_s = fold, now_s
         self.sent += 1
         return fold
@@ -105,8 +111,7 @@ class LaneState:
         """All folds that are not out, in the order in which they go."""
         yield from self.redo
         yield from self.sealed
-        if self.open is not None:
-            yield self.open
+        yield from self.open
 
     @property
     def size_bytes(self) -> int:
@@ -114,14 +119,13 @@ class LaneState:
 
     @property
     def is_idle(self) -> bool:
-        return self.out is None and self.open is None and not self.sealed and not self.redo
+        return self.out is None and not self.open and not self.sealed and not self.redo
 
     def forget(self, is_gone: Callable[[Ticket], bool]) -> None:
         """Drop the waiting entries all of whose members are gone."""
         self.redo = kept_folds(self.redo, is_gone)
         self.sealed = kept_folds(self.sealed, is_gone)
-        if self.open is not None:
-            self.open = next(iter(kept_folds([self.open], is_gone)), None)
+        self.open = list(kept_folds(self.open, is_gone))
 
 
 def fold_of(entries: Sequence[Folded], now_s: float) -> Fold:

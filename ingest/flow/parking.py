@@ -50,8 +50,10 @@ class Parking:
         return subject in self._places
 
     def park(self, error: Parked, now_ms: int) -> Place | None:
-        """The new place, None when the subject is parked already."""
-        if error.subject in self._places:
+        """The new place, None when the subject is parked for that reason already. A new reason takes the place of an old one:
+        who mended the first must be told of the next."""
+        old = self._places.get(error.subject)
+        if old is not None and (old.code, old.text) == (error.code, error.text):
             return None
         place = Place(error.subject, error.code, error.text, now_ms)
         self._places[error.subject] = place

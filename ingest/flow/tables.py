@@ -111,6 +111,8 @@ class Tables:
 def missing(name: str) -> Parked:
     return Parked(
         "table.missing",
-        f"table {name} does not exist: create it (a file in sql/ and `ingest migrate`), or correct the contract's `table`",
+        # CrateDB hides what a user may not see, so a missing right looks like a missing table.
+        f"table {name} does not exist, or our CrateDB user may not see it: create it (a file in sql/ and `ingest migrate`), "
+        "grant DQL and DML on it, or correct the contract's `table`",
         subject=f"table:{name}",
     )

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any
 from uuid import uuid4
 
@@ -38,17 +38,15 @@ def migrate(settings: Settings, *, is_dry: bool, on_progress: Progress) -> list[
 
 def migrate_patiently(settings: Settings, on_progress: Progress) -> list[str]:
     """The same, waiting for CrateDB for as long as INGEST_GIVE_UP_S says."""
-    attempt, waited_s = 0, 0.0
+    attempt, deadline_s = 0, monotonic() + settings.give_up_s
     while True:
         try:
             return migrate(settings, is_dry=False, on_progress=on_progress)
         except Retry as error:
             attempt += 1
-            pause_s = wait_s(attempt)
-            waited_s += pause_s
-            if waited_s > settings.give_up_s:
+            if monotonic() >= deadline_s:
                 raise Stop("gave_up", f"{error.text} (tried for {settings.give_up_s:.0f} s)") from error
-            sleep(pause_s)
+            sleep(min(wait_s(attempt), max(0.0, deadline_s - monotonic())))
 
 
 def lines_of(report: Report) -> list[str]:

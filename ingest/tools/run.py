@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import sleep
+from time import monotonic
 from types import FrameType
 
 from ingest.crate.writer import HttpStore
@@ -136,19 +136,18 @@ def schema_cache(folder: Path) -> SchemaCache:
 
 def start_patiently(loop: Loop, give_up_s: float) -> None:
     """Wait for Kafka to answer at the start, at most give_up_s; the loop itself waits for CrateDB."""
-    attempt, waited_s = 0, 0.0
+    attempt, deadline_s = 0, monotonic() + give_up_s
     while not loop.stopping.is_set():
         try:
             loop.start()
         except Retry as error:
             attempt += 1
-            pause_s = wait_s(attempt)
-            waited_s += pause_s
-            if waited_s > give_up_s:
+            if monotonic() >= deadline_s:
                 loop.close()
                 raise Stop("gave_up", f"{error.text} (tried for {give_up_s:.0f} s)") from error
+            pause_s = min(wait_s(attempt), max(0.0, deadline_s - monotonic()))
             loop.world.observer.event("warning", "kafka_retry", code=error.code, text=error.text, wait_s=round(pause_s, 1))
-            sleep(pause_s)
+            loop.stopping.wait(pause_s)
         else:
             return
 

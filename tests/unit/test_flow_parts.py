@@ -167,6 +167,15 @@ def test_a_row_with_new_object_keys_goes_alone() -> None:
     assert [[(1,)], [(2,)], [(3,)]] == [list(fold.entries) for fold in state.waiting()]
 
 
+def test_a_patch_waits_for_the_next_batch_and_makes_no_other_key_wait() -> None:
+    state = lane(max_rows=3)
+    for n, (kind, key) in enumerate([("write", 1), ("patch a", 1), ("write", 2), ("patch b", 1), ("write", 3), ("write", 4)]):
+        made = make(kind, n)
+        made.key = (key,)
+        state.add(made, 0.0)
+    assert [[0, 2, 4], [1, 5], [3]] == [[e.survivor.at.offset for e in fold.entries.values()] for fold in state.waiting()]
+
+
 def test_a_rejected_fold_is_sent_again_member_by_member_oldest_first() -> None:
     state = lane(max_rows=10)
     for n, key in [(1, 1), (2, 2), (3, 1), (4, 1)]:
