@@ -47,7 +47,12 @@ NO_TABLE = Rule(Fate.PARK, "table.missing", "CrateDB does not know the table: cr
 NO_COLUMN = Rule(Fate.PARK, "table.column_missing", "the table lost a column that the worker writes: add it, or start again")
 NO_SHARD = Rule(Fate.RETRY, "store.shard_missing", "a shard or partition was not found: it is moving or was dropped")
 NO_AUTH = Rule(Fate.STOP, "store.unauthorised", "CrateDB refuses our credentials: check INGEST_CRATE_USER and _PASSWORD")
-NO_RIGHT = Rule(Fate.STOP, "store.forbidden", "our CrateDB user lacks a privilege: grant DQL, DML and, for migrations, DDL")
+# It concerns one table: the others go on. A grant changes no description, so an operator unparks.
+NO_RIGHT = Rule(
+    Fate.PARK,
+    "store.forbidden",
+    "our CrateDB user lacks a privilege: grant DQL and DML (DDL for migrations), then `ingest unpark`",
+)
 BUSY = Rule(Fate.RETRY, "store.overloaded", "CrateDB has too much to do", overload=True)
 ILL = Rule(Fate.RETRY, "store.server_error", "CrateDB failed inside: see its log")
 UNAVAILABLE = Rule(Fate.RETRY, "store.unavailable", "shards, nodes or the master of CrateDB are not available")

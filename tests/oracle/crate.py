@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import string
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
@@ -17,6 +18,9 @@ from .tables import TABLES, Spec, Values
 HERE = Path(__file__).resolve().parent
 PAGE_ROWS = 10_000
 TIMEOUT_S = 120.0
+
+# Looks at a shard that recovers before that is an error.
+PATIENCE = 50
 
 
 class Crate:
@@ -33,12 +37,21 @@ class Crate:
     def rows(self, statement: str, args: Sequence[Any] = ()) -> list[list[Any]]:
         """The answer's rows, numbers with a point as Decimal. Raises RuntimeError with CrateDB's own words."""
         body: dict[str, Any] = {"stmt": statement, **({"args": list(args)} if args else {})}
-        answer = self._http.request("POST", self._url, json=body)
-        told = json.loads(answer.data, parse_float=Decimal)
+        told = self._told(body)
+        for _ in range(PATIENCE):
+            if "error" not in told or "RECOVERING" not in told["error"]["message"]:
+                break
+            time.sleep(0.2)  # the shard of a new partition is not open yet
+            told = self._told(body)
         if "error" in told:
             raise RuntimeError(f"{statement[:80]}: {told['error']['message']}")
         rows: list[list[Any]] = told["rows"]
         return rows
+
+    def _told(self, body: dict[str, Any]) -> dict[str, Any]:
+        answer = self._http.request("POST", self._url, json=body)
+        told: dict[str, Any] = json.loads(answer.data, parse_float=Decimal)
+        return told
 
     def create(self, tables: Sequence[str]) -> None:
         """The tables and their live views, from sql/."""
