@@ -1,0 +1,42 @@
+# `make help` lists the targets. Everything runs in .venv, which is made when it is missing or when its inputs change.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# What `make check` runs: quick, and without servers.
+QUICK_TESTS := $(wildcard tests/unit tests/cases tests/flow)
+
+.DEFAULT_GOAL := help
+.PHONY: help venv format check test docs clean
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(READY) ## Make .venv with the pinned packages (PYTHON=python3.11 or later)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or later is needed, $(PYTHON) is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pg,dev]'
+	@touch $@
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+check: $(READY) ## Format, lint, types, and the tests that need no server
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet --doctest-modules ingest $(QUICK_TESTS)
+
+test: check ## All that this machine can run; what it lacks is named in the last lines
+	$(BIN)/python -m pytest --quiet $(wildcard tests/contract tests/oracle tests/integration)
+
+docs: $(READY) ## Write the pages of docs/ that are made from declarations
+	$(BIN)/python -m ingest.tools.docs
+
+clean: ## Remove .venv and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
