@@ -45,20 +45,43 @@ def check_client() -> None:
 
 def construct(face: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     """A consumer, producer or admin client. One whose constructor fails would leave its thread and sockets behind. Any thread."""
-    made: list[KafkaNetClient] = []
+    made: list[WatchfulClient] = []
 
-    def client(**configs: Any) -> KafkaNetClient:
-        made.append(KafkaNetClient(**configs))
+    def client(**configs: Any) -> WatchfulClient:
+        made.append(WatchfulClient(**configs))
         return made[0]
 
     if "proxy_url" not in options:
         see_a_listener(options["bootstrap_servers"])
     try:
         return face(**options, kafka_client=client)
-    except BaseException:
+    except BaseException as error:
+        refusals = [refusal for each in made for refusal in each.refusals]
         for each in made:
             each.close()
+        if refusals:
+            raise refusals[0] from error  # the client itself says only that it could not bootstrap in time
         raise
+
+
+class WatchfulClient(KafkaNetClient):  # type: ignore[misc]
+    """The client's connections, with a memory for refused logins, which it only logs before it connects again, for ever."""
+
+    def __init__(self, **configs: Any) -> None:
+        super().__init__(**configs)
+        self.refusals: list[Exception] = []
+        self._connect = self._manager.get_connection
+        self._manager.get_connection = self._get_connection
+
+    def _get_connection(self, *args: Any, **options: Any) -> Any:
+        connection = self._connect(*args, **options)
+        if not connection.init_future.is_done:
+            connection.init_future.add_errback(self._note)
+        return connection
+
+    def _note(self, error: Exception) -> None:
+        if isinstance(error, kafka.errors.SaslAuthenticationFailedError | kafka.errors.UnsupportedSaslMechanismError):
+            self.refusals.append(error)
 
 
 def see_a_listener(bootstrap_servers: Sequence[str]) -> None:
@@ -137,9 +160,9 @@ def unblock(consumer: KafkaConsumer) -> None:
 
 
 def refused_login(consumer: KafkaConsumer) -> str | None:
-    """Why a broker refused our credentials, which the client logs and never tries again; None if none did. Any thread."""
-    failures = list(consumer._client._manager._auth_failures.values())  # noqa: SLF001
-    return type(failures[0]).__name__ if failures else None
+    """Why a broker refused our credentials, None if none did. Any thread."""
+    refusals = consumer._client.refusals  # noqa: SLF001
+    return type(refusals[0]).__name__ if refusals else None
 
 
 # ---------------------------------------------------------------- receiving

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from math import inf
 from threading import Condition, Thread
 from typing import Any
 
@@ -24,7 +23,7 @@ from ingest.flow.ports import Letter
 from ingest.kafka import client_seams
 from ingest.kafka.client_errors import translate
 from ingest.kafka.letters import Message, bare, message, size_bytes, smaller
-from ingest.kafka.options import DeadLetterSettings, admin_options, producer_options
+from ingest.kafka.options import REQUEST_MAX_BYTES, DeadLetterSettings, admin_options, producer_options
 from ingest.model import Position
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ class KafkaDeadLetters:
         self._backlog_bytes = 0
         self._flying_bytes = 0
         self._singly = 0  # so many letters from the head of the queue are sent one by one
-        self._refused_bytes = inf  # the smallest message that was too large
+        self._refused_bytes: float = REQUEST_MAX_BYTES  # the smallest message that was too large
         self._problem: str | None = None
         self._is_closing = False
         self._producer: Any = None
@@ -191,7 +190,8 @@ class KafkaDeadLetters:
     def _collect(self) -> None:
         """Acknowledge what the topic has; what failed is taken back and sent again, singly where something was too large."""
         with self._changed:
-            done, still = [], []
+            done: list[_Waiting] = []
+            still: list[_Waiting] = []
             for each in self._flying:  # asked once each: an answer may come between two looks
                 (done if each.answer.is_done else still).append(each)
         failed = [each for each in done if each.answer.failed()]
@@ -223,7 +223,7 @@ class KafkaDeadLetters:
         """Leave behind what the broker finds too large. Even the reasons alone may not fit: then nothing is lost but time."""
         smallest = bare(waiting.letter, self._settings.group_id, self._settings.task_id)
         if waiting.message == smallest:
-            self._refused_bytes = inf
+            self._refused_bytes = REQUEST_MAX_BYTES
             raise Stop(
                 "dlq.limit", f"topic {self._settings.topic} accepts not even a letter's headers: raise its max.message.bytes"
             )

@@ -20,6 +20,9 @@ OnGap = Literal["park", "continue"]
 # A reconnect that waits 30 s, the client's default, makes 8 s of delay out of a broker's 6 s restart.
 RECONNECT_BACKOFF_MAX_MS = 5_000
 
+# A broker's socket takes 100 MB; what is larger is cut without a try.
+REQUEST_MAX_BYTES = 90_000_000
+
 # Promises hang on these, so they cannot be passed through: offsets are committed by the ledger alone, nothing is decoded inside
 # the client (it would spin on an error), aborted transactions stay unseen, revocation stays incremental.
 OURS = frozenset(
@@ -131,7 +134,7 @@ def producer_options(settings: DeadLetterSettings) -> dict[str, Any]:
         "enable_idempotence": True,
         "max_block_ms": 5_000,
         # The broker judges a letter's size; the client's own limit of 1 MB would lose values that a larger topic accepts.
-        "max_request_size": 90_000_000,
+        "max_request_size": REQUEST_MAX_BYTES + 1_000_000,
     }
 
 

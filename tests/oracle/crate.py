@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 import string
+import time
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
