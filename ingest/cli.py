@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -71,6 +72,11 @@ def answering() -> Iterator[None]:
         typer.echo(traceback.format_exc(), err=True)
         say(f"this is a bug of ingest ({type(error).__name__}); please report it with the lines above", "bug")
         raise typer.Exit(BUG) from error
+
+
+def leave_when_told() -> None:
+    """Until the loop listens for it, SIGTERM ends the process at once and well: nothing has begun that could be left undone."""
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(FINE))
 
 
 def exit_code(error: IngestError) -> int:
@@ -156,6 +162,7 @@ def run(
     Example: INGEST_TOPICS=orders ingest run
     """
     with answering():
+        leave_when_told()
         settings = load(needs=("topics",))
         from ingest.tools.migrate import migrate_patiently
         from ingest.tools.run import run as run_worker

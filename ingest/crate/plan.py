@@ -213,7 +213,7 @@ class Planner:
 
     def plan(self) -> Plan:
         for i, change in enumerate(self.changes):
-            if self._is_ordered and change.version is None:
+            if self._is_ordered and change.version is None and change.kind is not Kind.DELETE:
                 self._settled[i] = NO_VERSION
             elif change.look_up and not is_text(change.key):
                 self._settled[i] = NOT_TEXT

@@ -265,6 +265,23 @@ def test_a_table_without_months_is_written_patched_and_deleted(rig: Rig) -> None
     assert [[1, "old"], [2, "new"]] == rig.live(table, "id, v")
 
 
+@pytest.mark.parametrize("has_months", [True, False])
+def test_a_tombstone_without_a_version_deletes_what_is_stored_and_stays_above_its_repetitions(rig: Rig, has_months: bool) -> None:
+    table = (
+        rig.ordered() if has_months else rig.create("id BIGINT PRIMARY KEY, v TEXT, cdc_version TEXT, cdc_deleted BOOLEAN", "")
+    )
+    month = JAN if has_months else None
+    first, again, later = (f"01L{lsn:020d}{offset:019d}" for lsn, offset in ((7, 1), (7, 5), (8, 6)))
+    tombstone, absent = (delete(key, None, "", look_up=True) for key in (1, 2))
+    tombstone.version = absent.version = None
+    rig.write(table, write(1, month, first))
+    assert [WRITTEN, SUPERSEDED] == fates(rig.write(table, tombstone, absent))
+    assert [] == rig.live(table, "id")
+    assert [SUPERSEDED] == fates(rig.write(table, write(1, month, again)))
+    assert [WRITTEN] == fates(rig.write(table, write(1, month, later)))
+    assert [[1]] == rig.live(table, "id")
+
+
 # ---------------------------------------------------------------- bad rows
 
 

@@ -251,7 +251,8 @@ class Work:
 
     def _leave(self) -> None:
         joiner, self._joiner = self._joiner, None
-        if joiner is not None and (code := joiner.stop()) != 0:
+        # A worker that is told to leave while Python itself still starts cannot answer; then it has said nothing either.
+        if joiner is not None and (code := joiner.stop()) != 0 and joiner.last_words():
             self.trouble = f"the second worker ended with {code} when asked to stop:\n{joiner.last_words()}"
 
     def _cut(self, now_s: float) -> None:
