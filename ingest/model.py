@@ -141,6 +141,16 @@ def just_above(version: str) -> str:
     return (version if version[2:3] == "A" else version[:-OFFSET_DIGITS]) + "T"
 
 
+def kafka_offset(version: str) -> int:
+    """The Kafka offset of the change that a version stands for, -1 for a text that ends with none.
+
+    >>> kafka_offset("01L" + "7".zfill(20) + "5".zfill(19)), kafka_offset("by hand")
+    (5, -1)
+    """
+    digits = version[-OFFSET_DIGITS:]
+    return int(digits) if len(digits) == OFFSET_DIGITS and digits.isdecimal() else -1
+
+
 Fields = dict[str, Any]
 
 

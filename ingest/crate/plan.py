@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ingest.crate.statements import VERSION, Action
-from ingest.model import Batch, Change, Fate, Kind, Level, Outcome, Table, just_above
+from ingest.model import Batch, Change, Fate, Kind, Level, Outcome, Table, just_above, kafka_offset
 
 COMBINATIONS = 10_000  # CrateDB answers at most that many keys from a key plan, which alone sees rows that are not refreshed yet
 PLAIN_CHUNK = 5_000
@@ -192,8 +192,13 @@ def stamped(changes: Sequence[Change], found: Found, table: Table) -> list[Chang
     return [as_stored(change, found.get(change.key, ())) if change.version is None else change for change in changes]
 
 
+def is_before(stored: Stored, change: Change) -> bool:
+    """Whether the stored row was written by a record in front of the change's own; a key stays in its partition."""
+    return kafka_offset(stored.version or "") < change.at.offset
+
+
 def as_stored(change: Change, stored: Sequence[Stored]) -> Change:
-    version = just_above(max((row.version or "" for row in stored if row.is_live), default=""))
+    version = just_above(max((row.version or "" for row in stored if row.is_live and is_before(row, change)), default=""))
     values = [version if name == VERSION else value for name, value in zip(change.columns, change.row, strict=True)]
     return replace(change, row=values)
 
@@ -250,11 +255,7 @@ class Planner:
 
     def _delete(self, i: int, change: Change) -> None:
         if self._is_ordered and change.version is None:
-            live = [stored for stored in self._stored(change) if stored.is_live]
-            if not live:
-                self._settled[i] = ABSENT_KEY
-            for stored in live:
-                self._remove(i, change, stored.month)
+            self._delete_stored(i, change)
             return
         if self.table.month_column is None:
             self._remove(i, change, None)
@@ -264,6 +265,14 @@ class Planner:
             self._settled[i] = ABSENT_KEY
         for month in sorted(month for month in months if month is not None):
             self._remove(i, change, month)
+
+    def _delete_stored(self, i: int, change: Change) -> None:
+        """A tombstone without a version: read again, it must not delete what came behind it, so Kafka's offset decides."""
+        before = [stored for stored in self._stored(change) if stored.is_live and is_before(stored, change)]
+        if not before:
+            self._settled[i] = ABSENT_KEY
+        for stored in before:
+            self._remove(i, change, stored.month)
 
     def _remove(self, i: int, change: Change, month: int | None) -> None:
         self._removals.add(

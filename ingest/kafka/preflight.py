@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from kafka import KafkaConsumer
 
+from ingest.kafka import client_seams
 from ingest.kafka.client_errors import translate
 from ingest.kafka.codecs import missing_packages
 from ingest.kafka.options import KafkaSettings, consumer_options
@@ -34,7 +35,7 @@ def look(settings: KafkaSettings) -> Seen:
     topics = wanted(settings.topics, settings.dlq_topic)
     options = consumer_options(settings) | {"group_id": None, "group_instance_id": None}
     try:
-        consumer = KafkaConsumer(**options)
+        consumer = client_seams.construct(KafkaConsumer, options)
         try:
             existing = consumer.topics()
             read = _read(existing, topics.names, topics.pattern)

@@ -271,14 +271,16 @@ def test_a_tombstone_without_a_version_deletes_what_is_stored_and_stays_above_it
         rig.ordered() if has_months else rig.create("id BIGINT PRIMARY KEY, v TEXT, cdc_version TEXT, cdc_deleted BOOLEAN", "")
     )
     month = JAN if has_months else None
-    first, again, later = (f"01L{lsn:020d}{offset:019d}" for lsn, offset in ((7, 1), (7, 5), (8, 6)))
     tombstone, absent = (delete(key, None, "", look_up=True) for key in (1, 2))
+    at = tombstone.at.offset
+    first, again, later = (f"01L{lsn:020d}{offset:019d}" for lsn, offset in ((7, at - 1), (7, at + 1), (8, at + 2)))
     tombstone.version = absent.version = None
     rig.write(table, write(1, month, first))
     assert [WRITTEN, SUPERSEDED] == fates(rig.write(table, tombstone, absent))
     assert [] == rig.live(table, "id")
     assert [SUPERSEDED] == fates(rig.write(table, write(1, month, again)))
     assert [WRITTEN] == fates(rig.write(table, write(1, month, later)))
+    assert [SUPERSEDED] == fates(rig.write(table, tombstone)), "read again, it must not delete what came behind it"
     assert [[1]] == rig.live(table, "id")
 
 
