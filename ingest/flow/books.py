@@ -23,6 +23,7 @@ ENDS = {
 class Books:
     """Counts since the process started.
 
+    repeats: records among `read` that were read once already, after a crash or a hand-over, as far as commits told.
     records: (table, end) -> records; the table is "" for records that name none (control records, broken ones).
     rows: (table, fate) -> rows as CrateDB answered for them. skips: reason -> records. codes: code -> dead letters.
     """

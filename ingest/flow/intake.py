@@ -50,6 +50,7 @@ class Intake:
             size = overhead + len(record.value or b"") + len(record.key or b"")
             ticket = state.ledger.admit(partition, record, size)
             state.books.read += 1
+            state.books.repeats += record.offset < ticket.page.known_until
             held = state.held.get(partition)
             if held is not None:
                 held.append(ticket)

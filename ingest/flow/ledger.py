@@ -45,7 +45,7 @@ class Ticket:
 class Page:
     """One stay of one partition: its admitted records in order of offset. Offsets may have gaps."""
 
-    __slots__ = ("admitted", "committed", "is_open", "next_offset", "partition", "read", "start", "tickets", "unsettled")
+    __slots__ = ("admitted", "committed", "is_open", "known_until", "next_offset", "partition", "read", "start", "tickets", "unsettled")
 
     def __init__(self, partition: Partition, start: int) -> None:
         self.partition = partition
@@ -56,6 +56,7 @@ class Page:
         self.tickets: deque[Ticket] = deque()
         self.unsettled = 0
         self.read = 0  # records ever admitted
+        self.known_until = 0  # records before this offset were read once already, by us or by an earlier owner
         self.is_open = True
 
     def advance(self) -> None:

@@ -87,7 +87,8 @@ class State:
     def open(self, partition: Partition, start: int, metadata: str) -> None:
         """Begin a stay that reads from start."""
         self.ledger.open(partition, start)
-        self.watched[partition] = Watched(*from_metadata(metadata, self.rules.dlq_window))
+        watched = self.watched[partition] = Watched(*from_metadata(metadata, self.rules.dlq_window))
+        self.ledger.page(partition).known_until = watched.high_water
 
     def close(self, partition: Partition) -> int:
         """End a stay: forget what is not settled. The lowest offset that is not safe."""
@@ -102,11 +103,11 @@ class State:
         for partition in [p for p in partitions if p in self.ledger]:
             self._count_read(partition.topic)
             self.watched[partition].counted = 0  # the new page counts from nothing
-            page = self.ledger.page(partition)
-            committed = page.committed
+            old = self.ledger.page(partition)
             unsafe = self.close(partition)
             self.ledger.open(partition, unsafe)
-            self.ledger.page(partition).committed = committed
+            page = self.ledger.page(partition)
+            page.committed, page.known_until = old.committed, max(old.known_until, old.admitted)
             self.source.seek(partition, unsafe)
             self.handed_back.add(partition)
         self.lanes.forget(partitions)

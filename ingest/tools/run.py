@@ -175,6 +175,7 @@ def print_books(loop: Loop) -> None:
         "codes": dict(books.codes),
         "retries": dict(books.retries),
         "incomplete": books.incomplete,
+        "repeats": books.repeats,
         "tables": by_table(books.records),
         "rows": by_table(books.rows),
         "parked": [place.subject for place in state.parking],

@@ -281,6 +281,16 @@ def test_a_partition_that_comes_back_goes_on_at_its_lowest_unsafe_offset() -> No
     assert {"t[0]": 10} == rig.committed()
 
 
+def test_records_that_are_read_again_are_counted_as_repeats() -> None:
+    rig = rig_with(*(row(k, "a", k) for k in range(10)))
+    rig.steps()
+    rig.loop.state.hand_back([T0])
+    rig.source.seek(T0, 4)
+    rig.loop.state.ledger.page(T0).next_offset = 4
+    rig.steps()
+    assert (16, 6) == (rig.loop.state.books.read, rig.loop.state.books.repeats)
+
+
 def test_a_failed_commit_is_made_again() -> None:
     rig = rig_with(row(1, "a", 1))
     rig.source.fail_commits = 2
