@@ -21,11 +21,12 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 KAFKA_VERSION = "4.3.1"
-LOG4J_VERSION = "2.25.3"
+LOG4J, LOG4J_VERSION = "org.apache.logging.log4j", "2.25.3"
 CRATE_IMAGE = "crate:6.4"
 UP_WITHIN_S = 120.0
 HOST = "127.0.0.1"
@@ -35,12 +36,8 @@ POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0">
   <groupId>ingest.tests</groupId><artifactId>broker-jars</artifactId><version>1</version><packaging>pom</packaging>
   <dependencies>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{KAFKA_VERSION}</version></dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{LOG4J_VERSION}</version>
-    </dependency>
-    <dependency>
-      <groupId>org.apache.logging.log4j</groupId><artifactId>log4j-core</artifactId><version>{LOG4J_VERSION}</version>
-    </dependency>
+    <dependency><groupId>{LOG4J}</groupId><artifactId>log4j-slf4j-impl</artifactId><version>{LOG4J_VERSION}</version></dependency>
+    <dependency><groupId>{LOG4J}</groupId><artifactId>log4j-core</artifactId><version>{LOG4J_VERSION}</version></dependency>
   </dependencies>
 </project>
 """
@@ -185,7 +182,7 @@ class KafkaServer(Process):
 
     def is_up(self) -> bool:
         """Listening is not enough: the port opens before the broker has a controller."""
-        return is_listening(self.ports[0]) and "brokers" in broker_state(self.address)
+        return is_listening(self.ports[0]) and has_controller(self.address)
 
 
 class CrateServer(Process):
@@ -294,12 +291,14 @@ def find_crate() -> Server | Missing:
 
 def container_engine() -> Any:
     """The docker client of a running engine, None if none answers."""
+    if not (os.environ.get("DOCKER_HOST") or Path("/var/run/docker.sock").exists()):
+        return None
     try:
         import docker
 
         engine = docker.from_env()
         engine.ping()
-    except Exception:  # no package, no socket, no permission: each means that there is no engine for us
+    except Exception:  # no package, no permission, no answer: each means that there is no engine for us
         return None
     return engine
 
@@ -352,20 +351,14 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def broker_state(address: str) -> dict[str, Any]:
-    """What the broker says of its cluster, {} while it cannot say."""
+def has_controller(address: str) -> bool:
+    """Whether the broker can say who is in its cluster. Whatever it answers instead, the caller's deadline judges."""
     from kafka import KafkaAdminClient
 
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=[address], bootstrap_timeout_ms=2_000, request_timeout_ms=2_000)
-    except Exception:  # whatever it is, the broker is not up yet; the caller's deadline judges
-        return {}
-    try:
-        return dict(admin.describe_cluster())
-    except Exception:  # as above
-        return {}
-    finally:
-        admin.close()
+    options = {"bootstrap_servers": [address], "bootstrap_timeout_ms": 2_000, "request_timeout_ms": 2_000}
+    with suppress(Exception), closing(KafkaAdminClient(**options)) as admin:
+        return bool(admin.describe_cluster()["brokers"])
+    return False
 
 
 def crate_version(home: Path) -> str:

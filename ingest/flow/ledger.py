@@ -45,11 +45,10 @@ class Ticket:
 class Page:
     """One stay of one partition: its admitted records in order of offset. Offsets may have gaps."""
 
-    __slots__ = ("admitted", "committed", "is_open", "known_until", "next_offset", "partition", "read", "start", "tickets", "unsettled")
+    __slots__ = ("admitted", "committed", "is_open", "known_until", "next_offset", "partition", "read", "tickets", "unsettled")
 
     def __init__(self, partition: Partition, start: int) -> None:
         self.partition = partition
-        self.start = start
         self.next_offset = start  # where reading starts again if all settled ones in front are committed
         self.admitted = start  # the offset after the last admitted record
         self.committed = start
