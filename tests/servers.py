@@ -20,7 +20,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,11 +106,9 @@ class Process:
         """Run it and wait until it answers."""
         command, extra = self.command()
         # A session of its own keeps a Ctrl-C for us alone; the death signal ends it even when we are killed.
+        mortal = ["setpriv", "--pdeathsig", "TERM", *command] if shutil.which("setpriv") else command
         with open(self.folder / "server.log", "ab") as log:
-            self._process = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", *command] if shutil.which("setpriv") else command,
-                stdout=log, stderr=log, env={**os.environ, **extra}, start_new_session=True,
-            )  # fmt: skip
+            self._process = subprocess.Popen(mortal, stdout=log, stderr=log, env={**os.environ, **extra}, start_new_session=True)
         self._wait_until_up(self._process)
 
     def stop(self) -> None:
@@ -377,9 +375,7 @@ def as_user(home: Path) -> str | None:
 
 def main(names: Sequence[str]) -> int:
     """Start what is named and wait for Ctrl-C."""
-    finders: dict[str, list[Callable[[], Server | Missing]]] = {
-        "kafka": [find_kafka], "cratedb": [find_crate], "both": [find_kafka, find_crate],
-    }  # fmt: skip
+    finders = {"kafka": [find_kafka], "cratedb": [find_crate], "both": [find_kafka, find_crate]}
     if len(names) != 1 or names[0] not in finders:
         sys.stderr.write("usage: python -m tests.servers kafka|cratedb|both\n")
         return 2
