@@ -101,6 +101,19 @@ def test_changes_of_a_key_end_the_same_in_any_order(rig: Rig) -> None:
     assert [[[MAR, "d"]]] * 24 == ends
 
 
+def test_a_connection_that_breaks_between_the_halves_of_moves_leaves_no_row_twice() -> None:
+    with Store() as server:
+        rig = Rig(server.url, "t_contract_cut")
+        table = rig.ordered()
+        rig.write(table, write(1, JAN, "05"), write(2, JAN, "05"))
+        moves = write(1, FEB, "06", vacates=(JAN,)), write(2, MAR, "06", vacates=(JAN,))
+        server.cut_next(words="REFRESH")
+        assert [RETRY, RETRY] == fates(rig.write(table, *moves)), "the old halves of both are still there"
+        assert [WRITTEN, WRITTEN] == fates(rig.write(table, *moves))
+        assert [[1, FEB, "v"], [2, MAR, "v"]] == rig.live(table)
+        rig.drop()
+
+
 def test_a_late_write_of_a_newer_version_in_the_same_month_keeps_the_move_right(rig: Rig) -> None:
     """The move is stale in its new month, and must empty the old one nevertheless."""
     table = rig.ordered()
