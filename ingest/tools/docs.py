@@ -6,9 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ingest.tools import settings
-from ingest.watch import metrics
+from ingest.watch import reference
 
-PAGES: Mapping[str, Callable[[], str]] = {"settings.md": settings.as_markdown, "metrics.md": metrics.as_markdown}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "settings.md": settings.as_markdown,
+    "metrics.md": reference.metrics_page,
+    "logs.md": reference.logs_page,
+}
 
 
 def write(folder: Path) -> None:

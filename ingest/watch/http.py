@@ -7,20 +7,31 @@ It listens on 127.0.0.1 unless told otherwise, and has no passwords: whoever rea
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 from ingest.errors import Stop
-from ingest.watch.metrics import CONTENT_TYPE, Metrics
+from ingest.watch.metrics import Metrics
 from ingest.watch.page import page
 from ingest.watch.status import Board, Status
+
+log = logging.getLogger(__name__)
 
 JSON, TEXT, HTML = "application/json", "text/plain; charset=utf-8", "text/html; charset=utf-8"
 # A client that sends nothing must not keep a thread for ever.
 REQUEST_TIMEOUT_S = 10.0
+# The page needs its own style and nothing else: should a name ever get through as markup, a browser runs none of it.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+    "Connection": "close",
+}
 
 
 class Reply(NamedTuple):
@@ -36,22 +47,24 @@ def as_json(status: int, value: object) -> Reply:
 
 
 class Pages:
-    """Path to reply."""
+    """Path to reply. url: where they are served, for the commands that they show."""
 
-    def __init__(self, board: Board, metrics: Metrics) -> None:
+    def __init__(self, board: Board, metrics: Metrics, url: str = "") -> None:
         self._board = board
         self._metrics = metrics
-        self._gets: dict[str, Callable[[], Reply]] = {
-            "/": lambda: Reply(200, HTML, page(board.status, board.health()).encode()),
-            "/metrics": lambda: Reply(200, CONTENT_TYPE, metrics.text()),
-            "/healthz": self.health,
-            "/readyz": self.ready,
-            "/parked": lambda: as_json(200, parked(board.status)),
+        self._url = url
+        self._gets: dict[str, Callable[[str], Reply]] = {
+            "/": lambda _: Reply(200, HTML, page(board.status, board.health(), self._url).encode()),
+            "/metrics": lambda accept: Reply(200, *metrics.exposition(accept)),
+            "/healthz": lambda _: self.health(),
+            "/readyz": lambda _: self.ready(),
+            "/parked": lambda _: as_json(200, parked(board.status)),
         }
 
-    def get(self, path: str) -> Reply:
+    def get(self, path: str, accept: str = "") -> Reply:
+        """accept: the header of that name, which decides the format of the metrics."""
         answer = self._gets.get(urlsplit(path).path)
-        return answer() if answer else Reply(404, TEXT, f"there is: {', '.join(self._gets)}\n".encode())
+        return answer(accept) if answer else Reply(404, TEXT, f"there is: {', '.join(self._gets)}\n".encode())
 
     def post(self, path: str, origin: str | None) -> Reply:
         """`/unpark?name=NAME`. A browser names the page that asks; no page has a reason to."""
@@ -96,22 +109,30 @@ def parked(status: Status) -> list[dict[str, object]]:
     return [dict(place._asdict()) for place in status.parked]
 
 
-class HttpServer:
-    """Listens from construction until close. port 0 takes any free port; see `port`.
+class Face(Protocol):
+    """What a server shows, of one worker or of several. Any thread."""
+
+    def get(self, path: str, accept: str = "") -> Reply: ...
+
+    def post(self, path: str, origin: str | None) -> Reply: ...
+
+
+class Listener:
+    """Listens from construction until close. port 0 takes any free port; see `port`. show: what is shown at this address.
 
     Raises Stop("http.port") when the port is taken.
     """
 
-    def __init__(self, host: str, port: int, board: Board, metrics: Metrics) -> None:
-        handler = type("Handler", (_Handler,), {"pages": Pages(board, metrics)})
+    def __init__(self, host: str, port: int, show: Callable[[str], Face]) -> None:
+        handler: type[_Handler] = type("Handler", (_Handler,), {})
         try:
-            self._server = ThreadingHTTPServer((host, port), handler)
+            self._server = _Server((host, port), handler)
         except OSError as error:
             reason = error.strerror or "no such host"
             text = f"cannot listen on {host}:{port} ({reason}): set INGEST_HTTP_HOST and INGEST_HTTP_PORT, or 0 to switch it off"
             raise Stop("http.port", text) from error
-        self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
+        handler.pages = show(address(host, self.port))  # before anybody is answered
         self._thread = Thread(target=self._server.serve_forever, args=(0.2,), name="http", daemon=True)
         self._thread.start()
 
@@ -121,17 +142,46 @@ class HttpServer:
         self._thread.join()
 
 
+class HttpServer(Listener):
+    """The server of one worker."""
+
+    def __init__(self, host: str, port: int, board: Board, metrics: Metrics) -> None:
+        super().__init__(host, port, lambda url: Pages(board, metrics, url))
+
+
+def address(host: str, port: int) -> str:
+    """Where a neighbour on the same machine finds us.
+
+    >>> address("0.0.0.0", 9464), address("::1", 9464)
+    ('http://127.0.0.1:9464', 'http://[::1]:9464')
+    """
+    host = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  (who it was says nothing of why)
+        """A client that went away in the middle is no news; anything else is a bug, told in one line."""
+        error = sys.exception()
+        is_ours = not isinstance(error, ConnectionError | TimeoutError)
+        log.log(
+            logging.ERROR if is_ours else logging.DEBUG, "http_failed", extra={"error": type(error).__name__}, exc_info=is_ours
+        )
+
+
 class _Handler(BaseHTTPRequestHandler):
-    pages: Pages
+    pages: Face  # of the subclass that each server makes for itself
     timeout = REQUEST_TIMEOUT_S
     server_version = "ingest"
     sys_version = ""
 
     def do_GET(self) -> None:
-        self._send(self.pages.get(self.path))
+        self._send(self.pages.get(self.path, self.headers.get("Accept", "")))
 
     def do_HEAD(self) -> None:
-        self._send(self.pages.get(self.path))
+        self.do_GET()
 
     def do_POST(self) -> None:
         self._send(self.pages.post(self.path, self.headers.get("Origin")))
@@ -140,7 +190,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(reply.status)
         self.send_header("Content-Type", reply.kind)
         self.send_header("Content-Length", str(len(reply.body)))
-        self.send_header("Connection", "close")
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(reply.body)

@@ -2,6 +2,7 @@
 
 Fields come through `extra`; positions, counts, codes and names of columns only, never values of rows. The libraries are kept
 quiet: their debug lines hold whole payloads, and a broker that is away would fill the log with one error per reconnect.
+Any thread may log; what is left out is decided by the one handler, which logging locks.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, TextIO
@@ -18,6 +20,9 @@ ROOT = "ingest"
 LIBRARIES = ("kafka", "crate", "urllib3", "asyncio")
 # A library may say the same again after so long.
 REPEAT_S = 30.0
+# So many warnings of an event and code pass in STORM_S; a CrateDB that is overloaded would cost a line per lane and attempt.
+STORM_LINES = 5
+STORM_S = 10.0
 # What every LogRecord has; the rest came through `extra`.
 STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "fields"}
 DIM, YELLOW, RED, PLAIN = "\033[2m", "\033[33m", "\033[31m", "\033[0m"
@@ -29,7 +34,7 @@ def set_up(level: str = "INFO", style: str = "auto", stream: TextIO | None = Non
     stream = stream or sys.stderr
     is_human = style == "human" or (style == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(HumanFormatter(has_colours=stream.isatty()) if is_human else JsonFormatter())
+    handler.setFormatter(HumanFormatter(has_colours=stream.isatty()) if is_human else JsonFormatter(is_asked_for=style == "json"))
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -37,6 +42,8 @@ def set_up(level: str = "INFO", style: str = "auto", stream: TextIO | None = Non
     root.setLevel(logging.WARNING)
     logging.getLogger(ROOT).setLevel(level)
     handler.addFilter(Quiet())
+    handler.addFilter(Storm())
+    logging.captureWarnings(True)
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.WARNING)  # even with DEBUG: see above
 
@@ -48,6 +55,16 @@ def emit(logger: logging.Logger, level: str, event: str, fields: Mapping[str, ob
         logger.log(number, event, extra={"fields": fields})
 
 
+def tell(plain: str, level: str, event: str, **fields: object) -> None:
+    """A sentence for whoever started us. A line on stderr as it is; where JSON was asked for by name, nothing else may stand
+    there, so that it is an event like others."""
+    formatters = (handler.formatter for handler in logging.getLogger().handlers)
+    if any(isinstance(each, JsonFormatter) and each.is_asked_for for each in formatters):
+        emit(logging.getLogger(ROOT), level, event, fields)
+    else:
+        sys.stderr.write(f"{plain}\n")
+
+
 class Quiet(logging.Filter):
     """Lets what is ours pass, and what libraries say only once in REPEAT_S."""
 
@@ -57,7 +74,7 @@ class Quiet(logging.Filter):
         self._said: dict[tuple[str, int], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name.partition(".")[0] == ROOT:
+        if is_ours(record):
             return True
         place, now_s = (record.pathname, record.lineno), self._clock()
         if now_s - self._said.get(place, float("-inf")) < REPEAT_S:
@@ -66,17 +83,67 @@ class Quiet(logging.Filter):
         return True
 
 
+class Storm(logging.Filter):
+    """Lets STORM_LINES warnings of an event and code pass in STORM_S; the next one that passes says how many did not."""
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._said: dict[tuple[str, str], Said] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno != logging.WARNING or not is_ours(record):
+            return True
+        now_s, key = self._clock(), (record.getMessage(), str(fields_of(record).get("code", "")))
+        said = self._said.setdefault(key, Said(now_s))
+        if now_s - said.since_s >= STORM_S:
+            said.since_s, said.lines = now_s, 0
+        if said.lines >= STORM_LINES:
+            said.suppressed += 1
+            return False
+        said.lines += 1
+        if said.suppressed:
+            record.suppressed, said.suppressed = said.suppressed, 0
+        return True
+
+
+@dataclass(slots=True)
+class Said:
+    """How often a warning was said since a moment, and how often it was not since the last time that it was."""
+
+    since_s: float
+    lines: int = 0
+    suppressed: int = 0
+
+
+def is_ours(record: logging.LogRecord) -> bool:
+    return record.name.partition(".")[0] == ROOT
+
+
+def event_of(record: logging.LogRecord) -> str:
+    """Ours are stable names; a library's sentence is a field."""
+    return record.getMessage() if is_ours(record) else "library"
+
+
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """What came through `extra`, in the order in which it was given."""
     given = {key: value for key, value in record.__dict__.items() if key not in STANDARD}
-    return given | dict(getattr(record, "fields", {}))
+    said = {} if is_ours(record) else {"text": record.getMessage()}
+    return said | dict(getattr(record, "fields", {})) | given
 
 
 class JsonFormatter(logging.Formatter):
-    """time, level, event, logger, then the fields; a field of one of these names gets `_` behind it."""
+    """time, level, event, logger, then the fields; a field of one of these names gets `_` behind it.
+
+    is_asked_for: by name, not only because stderr is no terminal.
+    """
+
+    def __init__(self, is_asked_for: bool = False) -> None:
+        super().__init__()
+        self.is_asked_for = is_asked_for
 
     def format(self, record: logging.LogRecord) -> str:
-        head = {"time": _moment(record), "level": record.levelname.lower(), "event": record.getMessage(), "logger": record.name}
+        head = {"time": _moment(record), "level": record.levelname.lower(), "event": event_of(record), "logger": record.name}
         line = head | {f"{key}_" if key in head else key: value for key, value in fields_of(record).items()}
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
@@ -105,5 +172,5 @@ def _moment(record: logging.LogRecord) -> str:
 
 
 def _quoted(value: object) -> str:
-    text = str(value)
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=\n') else text

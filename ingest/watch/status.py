@@ -25,21 +25,31 @@ class ParkedPlace(NamedTuple):
 class Status:
     """The worker at one moment; counts are totals since its start.
 
+    at_ms, started_ms: when this was taken and when the worker started, epoch milliseconds.
     is_ready: whether records would flow now; reasons: sentences that say why not, and what else is not well.
-    read: records read. records: (table, end) -> records. rows: (table, fate) -> rows. skipped: reason -> records.
-    dead_letters, retries: code -> how many. lag: (topic, partition) -> records, None where not known.
+    tables: table -> level, of those whose description is known. read: records read. records: (table, end) -> records.
+    rows: (table, fate) -> rows. skipped: reason -> records. dead_letters, retries: code -> how many.
+    commits: "ok" or "failed" -> how many. rebalances: event -> how many.
+    lag: (topic, partition) -> records, None where not known. paused: (topic, partition) -> why it is not read.
+    unsettled_bytes: what records take that are not settled, or stand behind one that is not; reading pauses at limit_bytes.
+    permits: requests that may be in flight; max_permits: at best.
     oldest_request_s: how long the longest-running request has been out.
+    rates: table -> records settled per second, lately; "" is what was read.
     """
 
     group: str = ""
+    at_ms: int = 0
+    started_ms: int = 0
     is_ready: bool = False
     reasons: Sequence[str] = ("not started",)
     assigned: int = 0
     parked: Sequence[ParkedPlace] = ()
+    tables: Mapping[str, str] = field(default_factory=dict)
     read: int = 0
     handed_back: int = 0
     unsettled_records: int = 0
     unsettled_bytes: int = 0
+    limit_bytes: int = 0
     records: Mapping[tuple[str, str], int] = field(default_factory=dict)
     rows: Mapping[tuple[str, str], int] = field(default_factory=dict)
     incomplete: int = 0
@@ -48,12 +58,16 @@ class Status:
     dead_letter_backlog_bytes: int = 0
     retries: Mapping[str, int] = field(default_factory=dict)
     commits: Mapping[str, int] = field(default_factory=dict)
+    rebalances: Mapping[str, int] = field(default_factory=dict)
     lag: Mapping[tuple[str, int], int | None] = field(default_factory=dict)
+    paused: Mapping[tuple[str, int], str] = field(default_factory=dict)
     lanes: Mapping[str, int] = field(default_factory=dict)
     permits: float = 0.0
+    max_permits: int = 0
     in_flight: int = 0
     is_breaker_open: bool = False
     oldest_request_s: float = 0.0
+    rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def lag_records(self) -> int:
@@ -94,9 +108,13 @@ class Board:
         """The loop moves. Loop's thread, every step."""
         self._beat_s = now_s
 
+    def silent_s(self) -> float:
+        """Seconds since the loop last moved. Any thread."""
+        return max(0.0, self._clock() - self._beat_s)
+
     def health(self) -> Health:
         """Any thread. Before the first beat the loop has health_s to start."""
-        silent_s = self._clock() - self._beat_s
+        silent_s = self.silent_s()
         if silent_s > self._health_s:
             return Health(False, f"the loop has not moved for {silent_s:.0f} s")
         if self._status.oldest_request_s > self._writer_stuck_s:

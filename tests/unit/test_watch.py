@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import io
 import json
-import logging
+import platform
+import re
+import socket
+import struct
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from ingest.errors import Stop
 from ingest.flow.ports import Observer
 from ingest.model import SUPERSEDED, WRITTEN, Batch, Change, Fate, Kind, Lane, Outcome, Position, Result, Table
 from ingest.tools.unpark import unpark
-from ingest.watch import logs, metrics
+from ingest.watch import metrics, queries, reference, series
 from ingest.watch.http import HttpServer, Pages
-from ingest.watch.page import page
-from ingest.watch.status import Board, Health, ParkedPlace, Status
+from ingest.watch.status import Board, ParkedPlace, Status
 from ingest.watch.watch import Watch
 
 ROOT = Path(__file__).parents[2]
+SERIES_NAME = re.compile(r"\b(?:ingest|process)_\w+")
 PARKED = ParkedPlace("topic:orders", "topic.truncate", "the source truncated <orders>", 1_700_000_000_000)
 STATUS = Status(
     group="shop",
@@ -66,17 +69,21 @@ def samples(text: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
 
+def shown_text(status: Status) -> str:
+    return metrics.Metrics(lambda: status).exposition().body.decode()
+
+
 # ---------------------------------------------------------------- metrics
 
 
 def test_the_books_balance_in_the_metrics() -> None:
-    shown = samples(metrics.Metrics(lambda: STATUS).text().decode())
+    shown = samples(shown_text(STATUS))
     ends = sum(value for name, value in shown.items() if name.startswith("ingest_records_total{"))
     assert shown["ingest_records_read_total"] == ends + shown["ingest_unsettled_records"]
 
 
 def test_every_series_of_the_status_is_shown_with_its_labels() -> None:
-    shown = samples(metrics.Metrics(lambda: STATUS).text().decode())
+    shown = samples(shown_text(STATUS))
     expected = {
         'ingest_records_total{outcome="written",table="doc.orders"}': 10,
         'ingest_records_total{outcome="handed_back",table=""}': 1,
@@ -91,30 +98,47 @@ def test_every_series_of_the_status_is_shown_with_its_labels() -> None:
 
 
 def test_a_lag_that_is_not_known_has_no_sample() -> None:
-    assert 'partition="1"' not in metrics.Metrics(lambda: STATUS).text().decode()
+    assert 'partition="1"' not in shown_text(STATUS)
 
 
 def test_names_follow_the_conventions() -> None:
-    for series in metrics.SERIES:
-        assert series.name.startswith("ingest_")
-        assert (series.kind == "counter") == series.name.endswith("_total"), series.name
-        assert series.help.endswith("."), series.name
+    for each in series.SERIES:
+        assert each.name.startswith("ingest_")
+        assert (each.kind == "counter") == each.name.endswith("_total"), each.name
+        assert each.help.endswith("."), each.name
 
 
 def test_a_batch_is_observed_once_and_its_freshness_is_stored_minus_source_time() -> None:
     watch = Watch(Board(), wall_s=lambda: 1_000.0)
     watch.batch(a_result([WRITTEN, SUPERSEDED]), "linger", newest_source_ms=999_700)
-    shown = samples(watch.metrics.text().decode())
+    shown = samples(watch.metrics.exposition().body.decode())
     assert 1 == shown['ingest_batch_rows_count{table="doc.orders"}']
     assert 2 == shown['ingest_batch_rows_sum{table="doc.orders"}']
     assert 0.2 == shown['ingest_batch_seconds_sum{table="doc.orders"}']
-    assert 0.3 == pytest.approx(shown['ingest_freshness_seconds_sum{table="doc.orders"}'])
+    assert 0.3 == pytest.approx(shown['ingest_freshness_seconds_sum{table="doc.orders"}'])  # no row but the newest tells a time
+
+
+def test_freshness_is_that_of_the_oldest_and_newest_row_that_was_written() -> None:
+    result = a_result([WRITTEN, SUPERSEDED, WRITTEN])
+    for change, ms in zip(result.batch.changes, (990_000, 100_000, 999_000), strict=True):
+        change.source_ts_ms = ms
+    watch = Watch(Board(), wall_s=lambda: 1_000.0)
+    watch.batch(result, "linger", newest_source_ms=999_000)
+    shown = samples(watch.metrics.exposition().body.decode())
+    assert (2, 11.0) == tuple(shown[f'ingest_freshness_seconds_{end}{{table="doc.orders"}}'] for end in ("count", "sum"))
+
+
+def test_a_source_clock_that_is_ahead_counts_as_fresh() -> None:
+    watch = Watch(Board(), wall_s=lambda: 1_000.0)
+    watch.batch(a_result([WRITTEN]), "linger", newest_source_ms=1_000_900)
+    shown = samples(watch.metrics.exposition().body.decode())
+    assert 1 == shown['ingest_freshness_seconds_bucket{le="0.005",table="doc.orders"}']
 
 
 def test_rows_that_were_not_written_say_nothing_of_freshness() -> None:
     watch = Watch(Board())
     watch.batch(a_result([Outcome(Fate.RETRY, "store.timeout")]), "linger", newest_source_ms=1)
-    assert "ingest_freshness_seconds_count{" not in watch.metrics.text().decode()
+    assert "ingest_freshness_seconds_count{" not in watch.metrics.exposition().body.decode()
 
 
 def test_commits_are_counted_by_their_events() -> None:
@@ -124,13 +148,92 @@ def test_commits_are_counted_by_their_events() -> None:
     watch.event("warning", "commit_failed")
     watch.event("debug", "committed")
     watch.post()
-    shown = samples(watch.metrics.text().decode())
+    shown = samples(watch.metrics.exposition().body.decode())
     assert (2, 1) == (shown['ingest_commits_total{result="ok"}'], shown['ingest_commits_total{result="failed"}'])
+
+
+def test_counters_of_known_tables_begin_at_zero_before_they_count() -> None:
+    """Prometheus sees no increase in a counter that appears with its first count."""
+    watch = Watch(Board())
+    watch.attach(lambda: Status(tables={"doc.new": "ordered"}))
+    watch.post()
+    shown = samples(watch.metrics.exposition().body.decode())
+    begun = {name for name, value in shown.items() if value == 0}
+    assert {
+        'ingest_records_total{outcome="dead_lettered",table="doc.new"}',
+        'ingest_rows_total{outcome="retry",table="doc.new"}',
+        'ingest_records_total{outcome="skipped",table=""}',
+        'ingest_commits_total{result="failed"}',
+        'ingest_rebalances_total{event="lost"}',
+        'ingest_freshness_seconds_count{table="doc.new"}',
+    } <= begun
+
+
+def test_partitions_that_rest_are_counted_by_reason() -> None:
+    shown = samples(shown_text(Status(paused={("a", 0): "parked", ("a", 1): "parked", ("b", 0): "waiting"})))
+    assert [2, 0, 1] == [shown[f'ingest_paused_partitions{{reason="{each}"}}'] for each in series.REASONS]
+
+
+def test_a_loop_that_stands_still_is_told_although_the_status_is_not_posted_any_more() -> None:
+    clock = Clock()
+    board = Board(clock=clock)
+    board.beat(clock.now_s)
+    watch = Watch(board)
+    clock.now_s += 90
+    assert 90 == samples(watch.metrics.exposition().body.decode())["ingest_loop_silent_seconds"]
+
+
+def test_the_process_and_its_versions_are_told() -> None:
+    text = shown_text(STATUS)
+    assert samples(text)["process_resident_memory_bytes"] > 1_000_000
+    (build,) = [line for line in text.splitlines() if line.startswith("ingest_build_info{")]
+    assert f'python="{platform.python_version()}"' in build
+    assert f'kafka_python="{version("kafka-python")}"' in build
+    assert 'ingest_worker_info{group="shop"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("accept", "begin"),
+    [
+        ("", "text/plain; version=0.0.4"),
+        ("text/html,*/*", "text/plain; version=0.0.4"),
+        (
+            "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5",
+            "application/openmetrics-text; version=1.0.0",
+        ),
+        ("application/openmetrics-text;version=x", "text/plain; version=0.0.4"),
+    ],
+    ids=["nothing asked for", "a browser", "Prometheus", "a version that is no number"],
+)
+def test_the_format_of_the_metrics_is_the_one_that_was_asked_for(accept: str, begin: str) -> None:
+    shown = metrics.Metrics(lambda: STATUS).exposition(accept)
+    assert shown.content_type.startswith(begin)
+    assert shown.body.endswith(b"# EOF\n") == begin.startswith("application/openmetrics")
+
+
+def test_openmetrics_can_be_read_back() -> None:
+    text = metrics.Metrics(lambda: STATUS).exposition("application/openmetrics-text;version=1.0.0").body.decode()
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert {each.name.removesuffix("_total") for each in series.SERIES} <= families.keys()
+    assert {each.name for each in series.SHAPES} <= families.keys()
+
+
+def test_every_query_and_alert_asks_for_series_that_there_are() -> None:
+    alerts = (ROOT / "docs" / "alerts.rules.yml").read_text(encoding="utf-8")
+    assert set() == {name for query in queries.QUERIES for name in SERIES_NAME.findall(query.promql)} - series.sample_names()
+    named_in_advice = {shape.name for shape in series.SHAPES}
+    assert set() == set(SERIES_NAME.findall(alerts)) - series.sample_names() - named_in_advice
+
+
+def test_no_query_stands_twice() -> None:
+    assert (
+        len(queries.QUERIES) == len({query.name for query in queries.QUERIES}) == len({query.promql for query in queries.QUERIES})
+    )
 
 
 def test_the_metrics_page_is_what_the_declarations_say() -> None:
     """`make docs` writes it."""
-    assert metrics.as_markdown() == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert reference.metrics_page() == (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 # ---------------------------------------------------------------- watch and board
@@ -249,86 +352,39 @@ def test_a_port_that_is_taken_is_one_sentence(server: HttpServer, board: Board) 
         HttpServer("127.0.0.1", server.port, board, metrics.Metrics(lambda: board.status))
 
 
-def test_the_page_escapes_what_it_shows() -> None:
-    text = page(STATUS, Health(True, "ok"))
-    assert "the source truncated &lt;orders&gt;" in text
-    assert "<orders>" not in text
+def test_prometheus_gets_openmetrics_over_the_socket_when_it_asks(server: HttpServer) -> None:
+    asked = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
+    assert fetch(server, "/metrics", headers=asked)[1].endswith("# EOF\n")
 
 
-# ---------------------------------------------------------------- logs
-
-
-@pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """set_up changes the root logger, so what was there is put back."""
-    root, ours = logging.getLogger(), logging.getLogger(logs.ROOT)
-    handlers, levels = list(root.handlers), (root.level, ours.level)
-    libraries = {name: logging.getLogger(name).level for name in logs.LIBRARIES}
-    yield io.StringIO()
-    root.handlers[:] = handlers
-    root.setLevel(levels[0])
-    ours.setLevel(levels[1])
-    for name, level in libraries.items():
-        logging.getLogger(name).setLevel(level)
-
-
-def lines(stream: io.StringIO) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
-
-
-def test_elsewhere_than_on_a_terminal_a_line_is_a_json_object(stream: io.StringIO) -> None:
-    logs.set_up(stream=stream)
-    Watch(Board()).batch(a_result([WRITTEN, Outcome(Fate.REJECTED, "x")]), "full", None)
-    logging.getLogger("ingest.kafka.source").info("subscribed", extra={"topics": ("a",)})
-    batch, subscribed = lines(stream)
-    assert ("info", "batch", "doc.orders", 2, 1, 1, "orders[3]@100", "orders[3]@101") == tuple(
-        batch[key] for key in ("level", "event", "table", "rows", "written", "rejected", "from", "to")
-    )
-    assert ["a"] == subscribed["topics"]
-
-
-def test_fields_may_have_any_name(stream: io.StringIO) -> None:
-    logs.set_up(stream=stream)
-    logs.emit(logging.getLogger("ingest.x"), "warning", "odd", {"name": "n", "module": "m", "level": "l"})
-    (line,) = lines(stream)
-    assert ("n", "m", "l", "warning") == (line["name"], line["module"], line["level_"], line["level"])
-
-
-def test_on_a_terminal_a_line_is_for_people(stream: io.StringIO) -> None:
-    logs.set_up(style="human", stream=stream)
-    Watch(Board()).event("warning", "batch_retry", code="store.timeout", text="no answer")
-    assert stream.getvalue().rstrip().endswith('warning batch_retry  code=store.timeout text="no answer"')
-
-
-def test_a_trace_stands_in_its_line(stream: io.StringIO) -> None:
-    logs.set_up(stream=stream)
-    try:
-        raise ValueError("boom")
-    except ValueError:
-        logging.getLogger("ingest.x").exception("broken")
-    assert "ValueError: boom" in lines(stream)[0]["trace"]
-
-
-def test_libraries_are_quiet_and_never_repeat_themselves(stream: io.StringIO) -> None:
-    logs.set_up(level="DEBUG", stream=stream)
+def test_a_client_that_goes_away_costs_no_line(
+    server: HttpServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     for _ in range(3):
-        logging.getLogger("kafka.net").error("broker lost")
-        logging.getLogger("urllib3.connectionpool").debug("payload")
-        logging.getLogger("ingest.x").debug("ours")
-    assert ["broker lost", "ours", "ours", "ours"] == [line["event"] for line in lines(stream)]
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closed with a reset
+            client.sendall(b"GET / HTTP/1.1\r\n")
+    assert (200, "ok\n") == fetch(server, "/healthz")
+    assert [] == [record for record in caplog.records if record.levelname != "DEBUG"]
+    assert ("", "") == capfd.readouterr()
 
 
-def test_a_library_may_say_the_same_again_after_a_while() -> None:
-    clock = Clock()
-    quiet = logs.Quiet(clock)
-    record = logging.makeLogRecord({"name": "kafka", "pathname": "x", "lineno": 1})
-    said = [quiet.filter(record), quiet.filter(record)]
-    clock.now_s += logs.REPEAT_S
-    assert [True, False, True] == [*said, quiet.filter(record)]
+def test_a_bug_in_a_page_is_one_line(
+    board: Board, server: HttpServer, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    board.post(Status(parked=(1,)))  # type: ignore[arg-type]
+    with pytest.raises((ConnectionError, urllib.error.URLError)):
+        fetch(server, "/parked")
+    assert [("http_failed", "AttributeError")] == [(record.getMessage(), record.error) for record in caplog.records]  # type: ignore[attr-defined]
+    assert ("", "") == capfd.readouterr()
 
 
-def test_setting_up_twice_does_not_double_the_lines(stream: io.StringIO) -> None:
-    logs.set_up(stream=stream)
-    logs.set_up(stream=stream)
-    logging.getLogger("ingest.x").info("once")
-    assert 1 == len(lines(stream))
+def test_a_browser_is_told_to_run_nothing(server: HttpServer) -> None:
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+        f"http://127.0.0.1:{server.port}/", timeout=5
+    ) as response:
+        assert "default-src 'none'; style-src 'unsafe-inline'" in response.headers["Content-Security-Policy"]
+
+
+def test_the_page_shows_where_this_worker_is_unparked(server: HttpServer) -> None:
+    assert f"ingest unpark topic:orders --url http://127.0.0.1:{server.port}" in fetch(server, "/")[1]

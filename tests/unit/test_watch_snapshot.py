@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from ingest.errors import Parked
-from ingest.model import Fate, Outcome, Result
-from ingest.tools.snapshot import status_of
+from ingest.errors import Parked, Retry
+from ingest.model import Fate, Outcome, Partition, Result
+from ingest.tools.snapshot import ASK_ENDS_EVERY_S, Look, status_of
 from ingest.watch.status import Status
 from tests.flow.twins import Rig
 
@@ -68,7 +69,86 @@ def test_something_parked_is_told_and_only_a_worker_that_rests_wholly_is_unready
     assert [("topic:elsewhere", 1), ("topic:t", 2)] == [(place.subject, place.since_ms) for place in status.parked]
 
 
+def test_the_lag_of_what_rests_is_asked_for_now_and_then_for_nobody_hears_of_it_while_not_reading() -> None:
+    rig = rig_with(row(1, "a", 1)).steps()
+    asked: list[list[Partition]] = []
+
+    def end_offsets(partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        asked.append(list(partitions))
+        return dict.fromkeys(partitions, 500)
+
+    rig.source.end_offsets = end_offsets  # type: ignore[method-assign]
+    look = Look(rig.loop, wall_s=lambda: 1.0)
+    assert look().lag["t", 0] is None  # what is read is heard of
+    assert [] == asked
+    rig.loop.state.park(Parked("topic.truncate", "empty it by hand", subject="topic:t"), 1)
+    assert [499, 499] == [look().lag["t", 0], look().lag["t", 0]]
+    assert [[Partition("t", 0)]] == asked
+    rig.clock.now_s += ASK_ENDS_EVERY_S
+    look()
+    assert 2 == len(asked)
+    rig.loop.state.unpark(rig.loop.state.parking.leave("topic:t"))
+    assert look().lag["t", 0] is None
+
+
+def test_a_kafka_that_does_not_answer_is_not_asked_at_every_look() -> None:
+    rig = rig_with(row(1, "a", 1)).steps()
+    asked: list[object] = []
+
+    def end_offsets(partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        asked.append(partitions)
+        raise Retry("kafka.unreachable")
+
+    rig.source.end_offsets = end_offsets  # type: ignore[method-assign]
+    rig.loop.state.park(Parked("topic.truncate", "empty it by hand", subject="topic:t"), 1)
+    look = Look(rig.loop)
+    for _ in range(20):
+        look()
+        rig.clock.now_s += 1
+    assert 1 == len(asked)
+
+
+def test_a_stopping_worker_asks_kafka_nothing() -> None:
+    rig = rig_with(row(1, "a", 1)).steps()
+    rig.source.end_offsets = None  # type: ignore[method-assign, assignment]
+    rig.loop.state.park(Parked("topic.truncate", "empty it by hand", subject="topic:t"), 1)
+    rig.loop.is_draining = True
+    assert Look(rig.loop)().lag["t", 0] is None
+
+
+def test_partitions_that_are_gone_have_no_lag_and_are_not_paused() -> None:
+    rig = rig_with(row(1, "a", 1)).steps()
+    rig.loop.state.park(Parked("topic.truncate", "empty it by hand", subject="topic:t"), 1)
+    look = Look(rig.loop)
+    assert {("t", 0): "parked"} == look().paused
+    rig.source.revoke([Partition("t", 0)])
+    assert ({}, {}, 0) == (look().lag, look().paused, look().assigned)
+
+
+def test_what_rests_is_told_with_the_reason() -> None:
+    rig = rig_with({**row(1, "a", 1), "schema": 7})
+    rig.schemas[7] = Retry("registry.unreachable")
+    rig.steps(3)
+    assert {("t", 0): "waiting"} == status_of(rig.loop).paused
+
+
+def test_tables_are_told_with_their_level() -> None:
+    assert {"doc.t": "ordered"} == status_of(rig_with(row(1, "a", 1)).steps().loop).tables
+
+
 def test_a_draining_worker_is_not_ready() -> None:
     rig = rig_with(row(1, "a", 1)).steps()
     rig.loop.is_draining = True
     assert ("stopping",) == status_of(rig.loop).reasons
+
+
+def test_what_rests_for_want_of_memory_is_told_and_is_no_trouble() -> None:
+    rig = rig_with(row(1, "a", 1)).steps()
+    rig.loop.pressure._full_tables = {"doc.t"}
+    status = status_of(rig.loop)
+    assert status.is_ready
+    assert (
+        "table:doc.t holds its share of INGEST_MEMORY_MB, so what feeds it rests until CrateDB has taken more",
+    ) == status.reasons
+    rig.loop.pressure._is_full = True
+    assert status_of(rig.loop).reasons[0].startswith("INGEST_MEMORY_MB is used up, so all partitions rest")
