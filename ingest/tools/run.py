@@ -12,39 +12,42 @@ from time import monotonic
 from types import FrameType
 
 from ingest.crate.writer import HttpStore
-from ingest.errors import Reject, Retry, Stop
+from ingest.errors import Retry, Stop
 from ingest.flow.caught_up import CaughtUp
 from ingest.flow.loop import Loop, World
 from ingest.flow.regulator import wait_s
 from ingest.flow.tables import Tables
 from ingest.flow.writers import ThreadCrew
 from ingest.formats.decoder import Decoder
-from ingest.formats.schemas import SchemaCache
 from ingest.kafka.dead_letters import KafkaDeadLetters
 from ingest.kafka.source import KafkaSource
 from ingest.model import Table
 from ingest.settings import Settings
-from ingest.tables.contract import Contract, load_contracts
+from ingest.tables.contract import Contract
 from ingest.tables.mapper import Mapper, compile_mapper
-from ingest.tables.routing import Router, topic_test
+from ingest.tables.routing import Router
 from ingest.tools import connect
-from ingest.tools.snapshot import status_of
+from ingest.tools.rooms import TopicFormats, by_table, contracts_of, schema_cache, taker
+from ingest.tools.snapshot import Look
 from ingest.tools.supervise import supervise
+from ingest.watch import logs
 from ingest.watch.http import HttpServer
 from ingest.watch.status import Board
 from ingest.watch.watch import Watch
 
 FINE, GAVE_UP = 0, 4
 SECOND_SIGNAL = 130
+# A registry's replicas learn of a new schema a moment after its producer does.
+REGISTRY_LAG_S = 3
 
 
 def run(settings: Settings, until_caught_up: bool) -> int:
     """Run one worker, or INGEST_WORKERS of them; the exit code. Raises Stop for what only a person can mend."""
     if settings.workers > 1:
-        return supervise(settings, ["run", *(["--until-caught-up"] if until_caught_up else [])])
+        return supervise(settings, until_caught_up=until_caught_up)
     watch = Watch(Board(settings.health_s, settings.writer_stuck_s))
     loop = build(settings, watch)
-    watch.attach(lambda: status_of(loop))
+    watch.attach(Look(loop))
     heed_signals(loop)
     server = HttpServer(settings.http_host, settings.http_port, watch.board, watch.metrics) if settings.http_port else None
     try:
@@ -60,7 +63,7 @@ def run(settings: Settings, until_caught_up: bool) -> int:
 def build(settings: Settings, watch: Watch) -> Loop:
     """All objects of a worker, none of them started."""
     contracts = contracts_of(settings)
-    schemas = schema_cache(Path(settings.schemas_dir))
+    schemas = schema_cache(Path(settings.schemas_dir), bool(settings.schema_registry_url))
     formats = TopicFormats(contracts)
     stores = [HttpStore(connect.crate_client(settings)) for _ in range(settings.writers + 1)]
     world = World(
@@ -73,65 +76,22 @@ def build(settings: Settings, watch: Watch) -> Loop:
         tables=Tables(mapper_maker(contracts, settings, watch)),
         observer=watch,
         take_schema=taker(schemas),
-        registry=connect.registry_client(settings),
+        registry=connect.registry_client(settings, lag_s=REGISTRY_LAG_S),
     )
     return Loop(world, connect.rules(settings))
 
 
-def contracts_of(settings: Settings) -> list[Contract]:
-    """The contracts in the schemas folder. Raises Stop("contracts.invalid") with a line per problem."""
-    contracts, problems = load_contracts(Path(settings.schemas_dir))
-    errors = [str(problem) for problem in problems if problem.severity == "error"]
-    if errors:
-        raise Stop("contracts.invalid", "\n".join(errors))
-    return contracts
-
-
-class TopicFormats:
-    """What the contracts say of a topic's format; "auto" where they say nothing."""
-
-    def __init__(self, contracts: Sequence[Contract]) -> None:
-        self._declared = [(topic_test(contract), contract.format) for contract in contracts if contract.format != "auto"]
-
-    def of(self, topic: str) -> str:
-        return next((declared for is_named, declared in self._declared if is_named(topic)), "auto")
-
-
 def mapper_maker(contracts: Sequence[Contract], settings: Settings, watch: Watch) -> Callable[[Table], Mapper]:
     """Compiles the mapper of a table and tells the log how the table is kept and what does not hold."""
-    by_table = {contract.table: contract for contract in contracts}
+    known = by_table(contracts, settings)
     rules = connect.mapping_rules(settings)
 
     def make(table: Table) -> Mapper:
-        mapper = compile_mapper(table, by_table.get(table.full_name), settings=rules)
+        mapper = compile_mapper(table, known.get(table.full_name), settings=rules)
         watch.event("info", "table", table=table.full_name, kept=table.level.value, says="; ".join(mapper.describe()))
         return mapper
 
     return make
-
-
-def taker(schemas: SchemaCache) -> Callable[[int | str, tuple[str, str] | Reject], None]:
-    """Puts what the registry answered into the cache."""
-
-    def take(schema_id: int | str, found: tuple[str, str] | Reject) -> None:
-        if isinstance(found, Reject):
-            schemas.put_failure(schema_id, found)
-        else:
-            schemas.put(schema_id, *found)
-
-    return take
-
-
-def schema_cache(folder: Path) -> SchemaCache:
-    """A cache that knows the Avro files of the folder: `<topic>.avsc` for values, `<topic>-key.avsc` for keys."""
-    schemas = SchemaCache()
-    for path in sorted(folder.glob("*.avsc")):
-        topic = path.stem
-        try:
-            schemas.put_topic(topic.removesuffix("-key"), path.read_text(), for_key=topic.endswith("-key"))
-        except (Reject, ValueError) as error:
-            raise Stop("schemas.invalid", f"{path.name} is no Avro schema that can be read: {error}") from error
-    return schemas
 
 
 def start_patiently(loop: Loop, give_up_s: float) -> None:
@@ -147,6 +107,7 @@ def start_patiently(loop: Loop, give_up_s: float) -> None:
                 raise Stop("gave_up", f"{error.text} (tried for {give_up_s:.0f} s)") from error
             pause_s = min(wait_s(attempt), max(0.0, deadline_s - monotonic()))
             loop.world.observer.event("warning", "kafka_retry", code=error.code, text=error.text, wait_s=round(pause_s, 1))
+            loop.world.observer.beat(loop.world.clock())  # alive, and not ready: /readyz says what for
             loop.stopping.wait(pause_s)
         else:
             return
@@ -176,15 +137,15 @@ def print_books(loop: Loop) -> None:
         "retries": dict(books.retries),
         "incomplete": books.incomplete,
         "repeats": books.repeats,
-        "tables": by_table(books.records),
-        "rows": by_table(books.rows),
+        "tables": counts_by_table(books.records),
+        "rows": counts_by_table(books.rows),
         "parked": [place.subject for place in state.parking],
     }
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
 
 
-def by_table(counts: dict[tuple[str, str], int]) -> dict[str, dict[str, int]]:
+def counts_by_table(counts: dict[tuple[str, str], int]) -> dict[str, dict[str, int]]:
     tables: dict[str, dict[str, int]] = {}
     for (table, what), n in sorted(counts.items()):
         tables.setdefault(table or "(none)", {})[what] = n
@@ -194,5 +155,6 @@ def by_table(counts: dict[tuple[str, str], int]) -> dict[str, dict[str, int]]:
 def parked_code(loop: Loop) -> int:
     """0 when everything was read; 4, with a line per place, when something is parked."""
     for place in loop.state.parking:
-        sys.stderr.write(f"{place.subject} is parked ({place.code}): {place.text}\n")
+        plain = f"{place.subject} is parked ({place.code}): {place.text}"
+        logs.tell(plain, "error", "ended", code=place.code, text=plain)
     return GAVE_UP if len(loop.state.parking) else FINE
