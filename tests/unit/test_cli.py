@@ -14,8 +14,8 @@ import typer
 from typer.testing import CliRunner
 
 from ingest import cli
+from ingest.commands import shared
 from ingest.errors import Retry, Stop
-from ingest.tools import check, findings
 from ingest.tools import run as run_tool
 from ingest.tools.unpark import default_url
 
@@ -108,7 +108,7 @@ def test_wrong_settings_end_with_two_and_a_line_each(command: tuple[str, ...], m
     ids=lambda value: getattr(value, "code", str(value)),
 )
 def test_the_exit_code_says_whose_turn_it_is(error: Stop, code: int) -> None:
-    assert code == cli.exit_code(error)
+    assert code == shared.exit_code(error)
 
 
 def run_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> tuple[int, str, str]:
@@ -165,33 +165,6 @@ def test_migrate_without_a_folder_says_which_setting(monkeypatch: pytest.MonkeyP
     assert "correct INGEST_SQL_DIR" in err
 
 
-def test_check_fails_with_three_and_shows_each_wrong_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INGEST_WRITERS", "0")
-    code, out, _ = invoke("check")
-    assert 3 == code
-    assert ["settings", "settings"] == [line.split()[0] for line in out.splitlines()]
-    code, out, _ = invoke("check", "--json")
-    assert {"FAIL"} == {finding["state"] for finding in json.loads(out)}
-
-
-def test_check_goes_on_when_a_server_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(*_: object) -> None:
-        raise Retry("x.unreachable", "nobody answers")
-
-    monkeypatch.setattr(check.preflight, "look", away)
-    monkeypatch.setattr(check, "query", away)
-    found = check.findings_of({"INGEST_TOPICS": "a"})
-    assert [("settings", "ok"), ("kafka", "FAIL"), ("cratedb", "FAIL")] == [(each.what, each.state.value) for each in found]
-    assert findings.has_failed(found)
-
-
-@pytest.mark.parametrize(
-    ("version", "state"), [("5.9.12", "FAIL"), ("5.10.0", "WARN"), ("6.4.2", "WARN"), ("6.4.3", None), ("7.0.0", None)]
-)
-def test_versions_of_cratedb_that_lose_rows_are_named(version: str, state: str | None) -> None:
-    assert [state] if state else [] == [finding.state.value for finding in check.of_version(version)]
-
-
 @pytest.mark.parametrize(
     ("environ", "url"),
     [
@@ -215,10 +188,10 @@ def test_unpark_says_when_this_worker_does_not_listen(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("text", "seconds"), [("30d", 2_592_000), ("12h", 43_200), ("1 w", 604_800)])
 def test_ages(text: str, seconds: int) -> None:
-    assert seconds == cli.age_s(text)
+    assert seconds == shared.age_s(text)
 
 
 @pytest.mark.parametrize("text", ["30", "d", "0d", "-1d", "30 days", ""])
 def test_what_is_no_age(text: str) -> None:
     with pytest.raises(typer.BadParameter):
-        cli.age_s(text)
+        shared.age_s(text)

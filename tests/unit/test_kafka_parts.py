@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from kafka import TopicPartition
@@ -202,3 +203,12 @@ def test_reasons_leave_out_what_is_not_known() -> None:
     headers = dict(message(LETTER, "g", "0").headers)
     assert headers["__connect.errors.stage"] == b"TASK_PUT"
     assert {"ingest.table", "ingest.column"}.isdisjoint(headers)
+
+
+def test_a_transport_closed_while_it_waited_is_an_error_of_the_connection_and_no_bug() -> None:
+    from kafka.errors import KafkaConnectionError
+
+    from ingest.kafka import client_seams
+
+    received, error = client_seams._receive(SimpleNamespace(_sock=None))
+    assert (received, type(error)) == (b"", KafkaConnectionError)
