@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import fastavro
+from fastavro.schema import fingerprint, to_parsing_canonical_form
 
 from ingest.errors import Reject
 from ingest.formats import semantic
@@ -36,20 +37,29 @@ _NAMED_KINDS: Final = ("record", "error", "enum", "fixed")
 
 
 class AvroSchema:
-    """A compiled writer schema. Raises Reject("schema.malformed" or "schema.unsupported") for a text that is none."""
+    """A compiled writer schema. Raises Reject("schema.malformed" or "schema.unsupported") for a text that is none.
+
+    fingerprint: CRC-64-AVRO of the canonical form, as hexadecimal digits in the order of the wire.
+    """
 
     def __init__(self, text: str) -> None:
         try:
             node = json.loads(text)
             self.schema: ValueSchema = _Plan().compile(node)
-            self._read = compile_reader(fastavro.parse_schema(_without_logical_types(node)))
+            bare = _without_logical_types(node)
+            self._read = compile_reader(fastavro.parse_schema(bare))
+            self.fingerprint: str = fingerprint(to_parsing_canonical_form(bare), "CRC-64-AVRO")
         except Reject:
             raise
         except Exception as error:  # fastavro and odd schemas raise nearly anything, all of it about this one text
             raise Reject("schema.malformed", "the text is no Avro schema that can be read: check the registry") from error
 
     def decode(self, body: bytes, start: int = 0) -> Any:
-        """The value that fills body from start to its very end.
+        """The value alone; see `read`."""
+        return self.read(body, start)[0]
+
+    def read(self, body: bytes, start: int = 0) -> tuple[Any, ValueSchema]:
+        """The value that fills body from start to its very end, and its declared type.
 
         Raises Reject("avro.truncated", "avro.trailing_bytes" or "avro.malformed").
         """
@@ -61,7 +71,7 @@ class AvroSchema:
             raise Reject("avro.malformed", "the bytes do not fit the schema: check the record's schema id") from error
         if end != len(body):
             raise Reject("avro.trailing_bytes", "bytes are left after the record: check its schema id")
-        return value
+        return value, self.schema
 
 
 class _Plan:

@@ -1,6 +1,7 @@
 """Kafka keys: JSON, JSON with a Connect schema, Avro, plain text, Java's `Struct{...}` and binary integers.
 
-Decided per record on its own bytes, because key and value converters often differ. Pure; used by the loop's thread.
+Decided per record on its own bytes, because key and value converters often differ; what a registry's serializer wrote is framed
+as values are. Pure; used by the loop's thread.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from typing import Any, Final
 
 from ingest.errors import Reject
 from ingest.formats import connect, framing, json
-from ingest.formats.message import NO_KEY, Key
-from ingest.formats.schemas import SchemaCache, WriterSchema
-from ingest.model import NeedSchema, Record
+from ingest.formats.message import NO_KEY, Key, ValueSchema
+from ingest.formats.schemas import SchemaCache
+from ingest.model import Decoded, NeedSchema, Record, Skip
 
 # Only whole numbers are taken as numbers: "007", "12e5" and "1.50" as texts lose nothing, as numbers they would.
 _INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,37})\Z")
 _STRUCT_FIELD: Final = re.compile(r"(?:^|,)([^,={}]+)=")
+_STRUCT: Final = b"Struct{"
 OPENING_BRACE: Final = ord("{")
 BINARY_INTEGERS = (4, 8)  # IntegerSerializer and LongSerializer
 
@@ -37,12 +39,15 @@ class KeyReader:
         if record.headers:
             header = framing.in_headers(record.headers, framing.KEY_HEADER)
             if header is not None:
-                return self._registered(raw, header)
+                return self._registered(header.lead + raw, header)
         if self._own is not None:
-            return _key(self._own.decode(raw), self._own)
+            return _key(*self._own.read(raw))
         if raw[0] == OPENING_BRACE:
             return self._object(raw)
-        return self._registered(raw, framing.in_front(raw)) if _is_framed(raw) else _scalar(raw)
+        # A long above 2**24 looks framed; where there is no registry it is a long.
+        if framing.is_framed_key(raw) and (self._schemas.has_registry or len(raw) not in BINARY_INTEGERS):
+            return self._registered(raw, framing.in_front(raw))
+        return _scalar(raw)
 
     def _object(self, raw: bytes) -> Key:
         text, schema = self._wrapper.cut(raw)
@@ -60,18 +65,25 @@ class KeyReader:
         schema = self._schemas.get(framed.schema_id)
         if schema is None:
             return NeedSchema(framed.schema_id)
-        return _key(schema.decode(raw, framed.start), schema)
+        value, declared = schema.read(raw, framed.start)
+        return _key(value, declared)
 
 
-def _is_framed(raw: bytes) -> bool:
-    """A long from LongSerializer begins with zeros too; no registry has id 0."""
-    if raw[0] == 0:
-        return len(raw) >= framing.ID_BYTES and raw[1 : framing.ID_BYTES] != b"\0\0\0\0"
-    return raw[0] == 1 and len(raw) >= framing.GUID_BYTES
+def prefer_row(key: Key, decoded: Decoded) -> Decoded:
+    """What was decoded, without a key that was told from text where the row itself has all of its fields.
+
+    `Struct{a=1,b=2}` quotes nothing, so a value that holds `,b=` cannot be told from two fields; and its values are all texts.
+    """
+    if isinstance(decoded, Skip | NeedSchema) or not isinstance(key.value, dict):
+        return decoded
+    for envelope in decoded:
+        row = envelope.before if envelope.after is None else envelope.after
+        if row is not None and key.value.keys() <= row.keys():
+            envelope.key = None
+    return decoded
 
 
-def _key(value: Any, schema: WriterSchema) -> Key:
-    declared = schema.schema
+def _key(value: Any, declared: ValueSchema | None) -> Key:
     if declared is None:
         return Key(_parts(value))
     return Key(_parts(value), declared.rows.get(""), declared.by_cockroach)
@@ -93,10 +105,12 @@ def _scalar(raw: bytes) -> Key:
         return NO_KEY
     if _INTEGER.match(raw):
         return Key((int(raw),))
+    if raw.startswith(_STRUCT) and raw.endswith(b"}"):
+        return Key(_struct(raw), from_text=True)
     return Key(_text(raw))
 
 
-def _text(raw: bytes) -> dict[str, Any] | tuple[Any, ...]:
+def _text(raw: bytes) -> tuple[Any, ...]:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -105,19 +119,21 @@ def _text(raw: bytes) -> dict[str, Any] | tuple[Any, ...]:
         raise _malformed() from error
     if "\0" in text and len(raw) in BINARY_INTEGERS:
         return (int.from_bytes(raw, "big", signed=True),)
-    if text.startswith("Struct{") and text.endswith("}"):
-        return _struct(text[len("Struct{") : -1])
     return (text,)
 
 
-def _struct(text: str) -> dict[str, Any]:
+def _struct(raw: bytes) -> dict[str, Any]:
     """The fields of Java's `Struct{id=1,name=x}`, all as texts.
 
     Raises Reject("key.malformed") for a nested one: its ends cannot be told.
 
-    >>> _struct("id=1,name=x,y")
+    >>> _struct(b"Struct{id=1,name=x,y}")
     {'id': '1', 'name': 'x,y'}
     """
+    try:
+        text = raw[len(_STRUCT) : -1].decode()
+    except UnicodeDecodeError as error:
+        raise _malformed() from error
     places = list(_STRUCT_FIELD.finditer(text))
     ends = [place.start() for place in places[1:]] + [len(text)]
     if not places or places[0].start() != 0 or "Struct{" in text:
