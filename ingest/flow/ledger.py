@@ -43,9 +43,15 @@ class Ticket:
 
 
 class Page:
-    """One stay of one partition: its admitted records in order of offset. Offsets may have gaps."""
+    """One stay of one partition: its admitted records in order of offset. Offsets may have gaps.
 
-    __slots__ = ("admitted", "committed", "is_open", "known_until", "next_offset", "partition", "read", "tickets", "unsettled")
+    held_bytes: what its tickets keep in memory; a settled record is kept until all in front of it are settled too.
+    """
+
+    __slots__ = (
+        "admitted", "committed", "held_bytes", "is_open", "known_until", "next_offset", "partition", "read", "tickets",
+        "unsettled",
+    )  # fmt: skip
 
     def __init__(self, partition: Partition, start: int) -> None:
         self.partition = partition
@@ -54,24 +60,29 @@ class Page:
         self.committed = start
         self.tickets: deque[Ticket] = deque()
         self.unsettled = 0
+        self.held_bytes = 0
         self.read = 0  # records ever admitted
         self.known_until = 0  # records before this offset were read once already, by us or by an earlier owner
         self.is_open = True
 
-    def advance(self) -> None:
-        """Move next_offset over the settled records at the front."""
-        tickets = self.tickets
+    def advance(self) -> int:
+        """Move next_offset over the settled records at the front and forget them; the bytes that this sets free."""
+        tickets, free_bytes = self.tickets, 0
         while tickets and not tickets[0].rows_open:
-            self.next_offset = tickets.popleft().record.offset + 1
+            ticket = tickets.popleft()
+            self.next_offset = ticket.record.offset + 1
+            free_bytes += ticket.size_bytes
+        self.held_bytes -= free_bytes
+        return free_bytes
 
 
 class Ledger:
-    """The only judge of what may be committed."""
+    """The only judge of what may be committed. held_bytes: of all pages."""
 
     def __init__(self) -> None:
         self._pages: dict[Partition, Page] = {}
         self.unsettled_records = 0
-        self.unsettled_bytes = 0
+        self.held_bytes = 0
 
     def __contains__(self, partition: Partition) -> bool:
         return partition in self._pages
@@ -96,7 +107,7 @@ class Ledger:
         page.is_open = False
         left = [ticket for ticket in page.tickets if ticket.rows_open]
         self.unsettled_records -= len(left)
-        self.unsettled_bytes -= sum(ticket.size_bytes for ticket in left)
+        self.held_bytes -= page.held_bytes
         return page.next_offset, left
 
     def admit(self, partition: Partition, record: Record, size_bytes: int) -> Ticket:
@@ -106,8 +117,9 @@ class Ledger:
         page.tickets.append(ticket)
         page.admitted = record.offset + 1
         page.unsettled += 1
+        page.held_bytes += size_bytes
         self.unsettled_records += 1
-        self.unsettled_bytes += size_bytes
+        self.held_bytes += size_bytes
         return ticket
 
     def settle(self, ticket: Ticket, how: Settled) -> bool:
@@ -126,8 +138,7 @@ class Ledger:
             return False
         page.unsettled -= 1
         self.unsettled_records -= 1
-        self.unsettled_bytes -= ticket.size_bytes
-        page.advance()
+        self.held_bytes -= page.advance()
         return True
 
     def rewind(self, ticket: Ticket) -> int:
@@ -135,7 +146,8 @@ class Ledger:
         page, dropped = ticket.page, 0
         while page.tickets and page.tickets[-1].record.offset >= ticket.record.offset:
             gone = page.tickets.pop()
-            self.unsettled_bytes -= gone.size_bytes
+            page.held_bytes -= gone.size_bytes
+            self.held_bytes -= gone.size_bytes
             dropped += 1
         page.admitted = ticket.record.offset
         page.unsettled -= dropped
@@ -159,6 +171,10 @@ class Ledger:
             page = self._pages.get(partition)
             if page is not None and offset > page.committed:
                 page.committed = offset
+
+    def held_in(self, partitions: Collection[Partition]) -> int:
+        """Bytes that these partitions keep in memory."""
+        return sum(self._pages[p].held_bytes for p in partitions if p in self._pages)
 
     def unsettled_in(self, partitions: Collection[Partition]) -> int:
         """Records of these partitions that are not settled."""

@@ -1,8 +1,10 @@
 """Pressure: which partitions rest, so that memory stays under its mark.
 
-All rest when unsettled bytes reach the high mark, until the low one; those that feed a table rest while that table fills
-more than its share; those of parked subjects and those that wait for a schema or a table rest as well. Paused partitions
-are polled on, so membership stays.
+All rest when the bytes that are held reach the high mark, until the low one. Those that feed a table rest while it holds more
+than `table_share : 1 - table_share` times what is still free, so that a table that cannot be written leaves room for the others:
+alone it gets table_share of the mark, and n such tables get equal parts and leave one part in 1 + n * (that ratio) free.
+Those of parked subjects and those that wait for a schema or a table rest as well. Paused partitions are polled on, so
+membership stays.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ class Pressure:
     def relieve(self, backlog_bytes: int, pause_all: bool = False) -> None:
         """Pause and resume as the state demands. backlog_bytes: dead letters that are not acknowledged."""
         state = self._state
-        self._measure(state.ledger.unsettled_bytes + backlog_bytes)
+        self._measure(state.ledger.held_bytes + backlog_bytes)
         mine = set(state.ledger.partitions)
         want = mine if pause_all or self._is_full else self._resting(mine)
         self._paused &= mine
@@ -52,13 +54,20 @@ class Pressure:
             want |= mine.intersection(state.tables.feeders(table))
         return want
 
-    def _measure(self, unsettled_bytes: int) -> None:
-        """Two marks each, so that nothing flutters: full at the mark, not full at half of it (the low mark for all)."""
+    def _measure(self, held_bytes: int) -> None:
+        """Two marks each, so that nothing flutters: full at the mark, not full at the low one (for a table: half of its own)."""
         rules = self._state.rules
-        self._is_full = unsettled_bytes >= (rules.low_bytes if self._is_full else rules.high_bytes)
-        share = rules.high_bytes * rules.table_share
-        if unsettled_bytes < share / 2:
-            self._full_tables.clear()
-            return
-        sizes = self._state.lanes.size_bytes_by_table()
-        self._full_tables = {t for t, size in sizes.items() if size >= (share / 2 if t in self._full_tables else share)}
+        self._is_full = held_bytes >= (rules.low_bytes if self._is_full else rules.high_bytes)
+        if self._full_tables or held_bytes >= rules.table_share * rules.high_bytes:
+            self._full_tables = self._tables_over(max(0, rules.high_bytes - held_bytes))
+
+    def _tables_over(self, free_bytes: int) -> set[str]:
+        """The tables that hold too much beside so many free bytes."""
+        state, share = self._state, self._state.rules.table_share
+        over = set()
+        for table, feeders in state.tables.fed():
+            mark = share * free_bytes / (2 if table in self._full_tables else 1)
+            held_bytes = state.ledger.held_in(feeders)
+            if held_bytes and held_bytes * (1 - share) >= mark:
+                over.add(table)
+        return over

@@ -22,8 +22,8 @@ from ingest.model import Partition
 class Rules:
     """The settings of the loop, in seconds, bytes, rows and ratios; see docs/settings.md for their meaning.
 
-    high_bytes, low_bytes: marks of unsettled bytes at which all partitions pause and resume.
-    table_share: the part of high_bytes that one table may fill before the partitions that feed it pause.
+    high_bytes, low_bytes: marks of held bytes at which all partitions pause and resume.
+    table_share: the part of high_bytes that a table may fill while it is the only one; see flow.pressure for more of them.
     """
 
     group_id: str = "ingest"
@@ -32,7 +32,7 @@ class Rules:
     slots: int = 4
     high_bytes: int = 64_000_000
     low_bytes: int = 32_000_000
-    table_share: float = 0.5
+    table_share: float = 2 / 3
     commit_every_s: float = 1.0
     revoke_s: float = 10.0
     drain_s: float = 30.0

@@ -5,7 +5,7 @@ Owned by the loop's thread. Asks nothing by itself: it says what should be asked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ingest.errors import Parked
@@ -45,6 +45,10 @@ class Tables:
     def want(self, name: str, partition: Partition) -> None:
         """A record of this partition goes there, and the table is not known."""
         self._wanted.setdefault(name, set()).add(partition)
+
+    def fed(self) -> Iterator[tuple[str, Collection[Partition]]]:
+        """The name of each known table and the partitions that feed it."""
+        return ((name, target.feeders) for name, target in self._targets.items())
 
     def feeders(self, name: str) -> Collection[Partition]:
         target = self._targets.get(name)

@@ -68,6 +68,7 @@ def bare(letter: Letter, group_id: str, task_id: str) -> Message:
 def reasons(letter: Letter, group_id: str, task_id: str) -> tuple[Header, ...]:
     """Where the record stood and why it was rejected: Kafka Connect's header names, then our own. Never a value of a row.
 
+    __connect.errors.task.id: the worker process, by the name of its static member or else by host and process number.
     ingest.at: the position in one word. ingest.timestamp-ms: the record's own time; the letter has the time of its sending,
     or retention would delete the letter of an old record at once.
     """

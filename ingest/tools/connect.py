@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from os import getpid
+from socket import gethostname
+from typing import Any, Protocol, TypedDict
 
 from ingest.crate.http import HttpClient, Tls, parse_addresses
 from ingest.flow.lanes import BatchRules
@@ -19,34 +22,48 @@ class Secret(Protocol):
     def get_secret_value(self) -> str: ...
 
 
+class Client(TypedDict):
+    """What all clients of the brokers share; see kafka.options.ClientSettings."""
+
+    bootstrap_servers: tuple[str, ...]
+    group_id: str
+    client_options: Mapping[str, Any]
+
+
+def client(settings: Settings) -> Client:
+    return Client(
+        bootstrap_servers=settings.kafka_bootstrap_servers, group_id=settings.group_id, client_options=settings.kafka_options
+    )
+
+
 def kafka_settings(settings: Settings) -> KafkaSettings:
     memory = settings.memory
     return KafkaSettings(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        group_id=settings.group_id,
+        **client(settings),
         topics=settings.topics,
         start_from=settings.start_from,
         on_gap=settings.on_gap,
         dlq_topic=settings.dead_letter_topic,
-        client_options=settings.kafka_options,
         max_partition_fetch_bytes=memory.max_partition_fetch_bytes,
         fetch_max_bytes=memory.fetch_max_bytes,
     )
 
 
-def dead_letter_settings(settings: Settings, task_id: str = "0") -> DeadLetterSettings:
-    """task_id: what a letter says of the process that sent it."""
+def dead_letter_settings(settings: Settings) -> DeadLetterSettings:
     backlog = settings.memory.dead_letter_bytes
     return DeadLetterSettings(
-        bootstrap_servers=settings.kafka_bootstrap_servers,
-        group_id=settings.group_id,
+        **client(settings),
         topic=settings.dead_letter_topic,
-        client_options=settings.kafka_options,
-        task_id=task_id,
+        task_id=worker_name(settings),
         may_create=settings.dlq_create,
         backlog_max_bytes=backlog,
         in_flight_bytes=min(8 << 20, backlog),
     )
+
+
+def worker_name(settings: Settings) -> str:
+    """Which process of the group this is: its static member's name where it has one, else host and process number."""
+    return str(settings.kafka_options.get("group_instance_id") or f"{gethostname()}-{getpid()}")
 
 
 def mapping_rules(settings: Settings) -> MappingRules:
@@ -91,8 +108,8 @@ def tls_of(settings: Settings) -> Tls:
     return Tls(ca, cert, key, settings.crate_verify)
 
 
-def registry_client(settings: Settings) -> RegistryClient | None:
-    """None where no registry is set."""
+def registry_client(settings: Settings, lag_s: float = 0) -> RegistryClient | None:
+    """None where no registry is set. lag_s: for so long an id that it does not know is asked for again."""
     if not settings.schema_registry_url:
         return None
     return RegistryClient(
@@ -103,6 +120,8 @@ def registry_client(settings: Settings) -> RegistryClient | None:
         ca_file=_path(settings.schema_registry_ca_file),
         cert_file=_path(settings.schema_registry_cert_file),
         key_file=_path(settings.schema_registry_key_file),
+        ids=settings.schema_registry_ids,
+        lag_s=lag_s,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -10,10 +11,11 @@ from ingest.errors import Parked, Reject, Retry, Stop
 from ingest.flow.caught_up import CaughtUp
 from ingest.flow.lanes import BatchRules
 from ingest.flow.state import Rules
-from ingest.model import Fate, Outcome, Partition, Result, Table
+from ingest.model import Batch, Fate, Outcome, Partition, Result, Table
 from tests.flow.twins import TABLE, Rig, TwinMapper, some_retry, unknown_outcome
 
 T0 = Partition("t", 0)
+BLOCKED = Outcome(Fate.RETRY, "store.blocked")
 
 
 def rig_with(*rows: object, rules: Rules | None = None, mapper: TwinMapper | None = None) -> Rig:
@@ -218,11 +220,10 @@ def test_a_truncate_parks_its_topic_and_passes_when_unparked() -> None:
 def test_pressure_pauses_and_resumes_all_partitions_while_polling_goes_on() -> None:
     rules = Rules(high_bytes=50_000, low_bytes=20_000, record_overhead_bytes=1_000, table_share=2.0, commit_every_s=0.05)
     rig = rig_with(*(row(k, "a", k) for k in range(300)), rules=rules)
-    blocked = Outcome(Fate.RETRY, "store.blocked")
-    rig.store.faults = [lambda batch: Result(batch, [blocked] * len(batch.changes))] * 1000
+    rig.store.faults = [lambda batch: Result(batch, [BLOCKED] * len(batch.changes))] * 1000
     rig.steps(100)
     assert {T0} == rig.source.paused
-    assert rig.loop.state.ledger.unsettled_bytes < 110_000
+    assert rig.loop.state.ledger.held_bytes < 110_000
     rig.store.faults.clear()
     rig.clock.now_s += 60
     rig.steps(200)
@@ -236,10 +237,9 @@ def test_a_full_table_pauses_only_what_feeds_it() -> None:
     rig.store.tables["doc.other"] = Table("doc", "other", TABLE.columns, ("id",), "month")
     rig.source.log[Partition("other", 0)] = []
     rig.source.assign([Partition("other", 0)])
-    blocked = Outcome(Fate.RETRY, "store.blocked")
 
     def block_t(batch):  # type: ignore[no-untyped-def]
-        return Result(batch, [blocked] * len(batch.changes)) if batch.table is TABLE else None
+        return Result(batch, [BLOCKED] * len(batch.changes)) if batch.table is TABLE else None
 
     rig.store.faults = [block_t] * 1000
     rig.steps(50)
@@ -247,6 +247,50 @@ def test_a_full_table_pauses_only_what_feeds_it() -> None:
     rig.steps(50)
     assert {T0} == rig.source.paused
     assert {"other[0]": 1} == rig.committed()
+
+
+@pytest.mark.parametrize("blocked", [("t",), ("t", "u")], ids=["one", "two"])
+def test_tables_that_cannot_be_written_leave_room_for_the_others(blocked: tuple[str, ...]) -> None:
+    """Their rows are small, what a record takes in memory is not: 1,050 bytes each, of which the store sees 50."""
+    rig = Rig(Rules(high_bytes=200_000, low_bytes=100_000, record_overhead_bytes=1_000, commit_every_s=0.05, slots=1))
+    for table in (*blocked, "fine"):
+        rig.store.tables[f"doc.{table}"] = replace(TABLE, name=table)
+        for k in range(500):
+            rig.source.put(table, 0, row(k, "a", k))
+    rig.source.per_poll = 5
+
+    def block(batch: Batch) -> Result | None:
+        return Result(batch, [BLOCKED] * len(batch.changes)) if batch.table.name in blocked else None
+
+    rig.store.faults = [block] * 2_000
+    rig.start().steps(300)
+    assert {Partition(table, 0) for table in blocked} == rig.source.paused
+    assert {"fine[0]": 500} == rig.committed()
+    assert {f"doc.{table}" for table in blocked} == rig.loop.pressure.full_tables
+    rig.store.faults.clear()
+    rig.clock.now_s += 60
+    rig.steps(300)
+    assert {f"{table}[0]": 500 for table in (*blocked, "fine")} == rig.committed()
+
+
+def test_records_settled_behind_one_that_cannot_be_written_do_not_pile_up() -> None:
+    """They cannot be committed, so they are kept; their partition rests once they take its table's share."""
+    rig = rig_with(
+        row(0, "stuck", 0),
+        *({"skip": "heartbeat"} for _ in range(499)),
+        rules=Rules(high_bytes=100_000, low_bytes=50_000, record_overhead_bytes=1_000, commit_every_s=0.05),
+    )
+    rig.source.per_poll = 5
+    rig.store.faults = [lambda batch: Result(batch, [BLOCKED])] * 2_000
+    rig.steps(300)
+    assert {T0} == rig.source.paused
+    assert {} == rig.committed()
+    assert 1 == rig.loop.state.ledger.unsettled_records
+    assert 60_000 < rig.loop.state.ledger.held_bytes < 75_000
+    rig.store.faults.clear()
+    rig.clock.now_s += 60
+    rig.steps(300)
+    assert {"t[0]": 500} == rig.committed()
 
 
 def test_a_revoked_partition_is_drained_and_committed() -> None:

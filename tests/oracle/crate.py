@@ -1,4 +1,4 @@
-"""CrateDB as the judge sees it: DDL and contracts of the oracle's tables, and every live row of them. Blocking, one thread."""
+"""CrateDB as the judge sees it: the oracle's tables, their contracts, and every live row of them. Blocking, one thread."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import urllib3
 
+from . import ddl
 from .compare import names_of
 from .tables import TABLES, Spec, Values
 
@@ -54,12 +55,10 @@ class Crate:
         return told
 
     def create(self, tables: Sequence[str]) -> None:
-        """The tables and their live views, from sql/."""
+        """The tables and their live views."""
         for table in tables:
-            (file,) = (HERE / "sql").glob(f"*_{table}.sql")
-            for statement in file.read_text().split(";"):
-                if statement.strip():
-                    self.rows(statement)
+            for statement in ddl.statements(TABLES[table]):
+                self.rows(statement)
 
     def drop(self) -> None:
         """Everything in the schema."""

@@ -1,6 +1,6 @@
 """The oracle's tables: their columns, where their changes come from, and what their messages may leave out.
 
-Values only. The DDL in `sql/` and the contracts in `schemas/` say the same to CrateDB and to the worker.
+Values only. `ddl` makes CrateDB's tables of them; the contracts in `schemas/` say the same to the worker.
 """
 
 from __future__ import annotations

@@ -41,7 +41,19 @@ def test_commit_stops_at_the_lowest_unsettled_record(settled: tuple[int, ...], c
     for n in settled:
         ledger.settle(tickets[n], Settled.WRITTEN)
     assert committable == ledger.committable()
-    assert 3 - len(settled) == ledger.unsettled_records == ledger.unsettled_bytes
+    assert 3 - len(settled) == ledger.unsettled_records
+
+
+@pytest.mark.parametrize(("settled", "held_bytes"), [((), 30), ((6, 7), 30), ((5,), 20), ((7, 5), 20), ((5, 6, 7), 0)])
+def test_a_settled_record_is_held_until_all_in_front_of_it_are_settled(settled: tuple[int, ...], held_bytes: int) -> None:
+    ledger = Ledger()
+    ledger.open(ORDERS_3, 5)
+    tickets = {n: ledger.admit(ORDERS_3, Record("orders", 3, n, 0, None, b"x"), 10) for n in (5, 6, 7)}
+    for n in settled:
+        ledger.settle(tickets[n], Settled.WRITTEN)
+    assert held_bytes == ledger.held_bytes == ledger.held_in([ORDERS_3])
+    ledger.close(ORDERS_3)
+    assert 0 == ledger.held_bytes
 
 
 def test_a_ticket_of_a_closed_page_settles_nothing() -> None:
@@ -52,7 +64,7 @@ def test_a_ticket_of_a_closed_page_settles_nothing() -> None:
     ledger.open(ORDERS_3, 0)
     assert not ledger.settle(ticket, Settled.WRITTEN)
     assert {} == ledger.committable()
-    assert 0 == ledger.unsettled_bytes == ledger.unsettled_records
+    assert 0 == ledger.held_bytes == ledger.unsettled_records
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=30), st.randoms(use_true_random=False))
@@ -136,6 +148,11 @@ def lane(max_rows: int = 2, linger_s: float = 1.0) -> LaneState:
     return LaneState(Lane("doc.t", 0), BatchRules(max_rows, 1_000, linger_s))
 
 
+def waiting(state: LaneState) -> list[Fold]:
+    """All folds that are not out, in the order in which they go."""
+    return [*state.redo, *state.sealed, *state.open]
+
+
 def test_the_first_row_goes_at_once_and_the_next_after_the_linger() -> None:
     state = lane()
     state.add(change(), 10.0)
@@ -152,7 +169,7 @@ def test_a_full_batch_goes_before_the_linger_and_one_batch_at_most_is_out() -> N
     state = lane()
     for n in range(5):
         state.add(change(n=n, key=n), 0.0)
-    assert [2, 2, 1] == [len(fold) for fold in state.waiting()]
+    assert [2, 2, 1] == [len(fold) for fold in waiting(state)]
     state.take(0.0)
     assert state.ripe(99.0, is_flushing=True) is None
 
@@ -164,7 +181,7 @@ def test_a_row_with_new_object_keys_goes_alone() -> None:
     fresh.new_keys = True
     state.add(fresh, 0.0)
     state.add(change(key=3), 0.0)
-    assert [[(1,)], [(2,)], [(3,)]] == [list(fold.entries) for fold in state.waiting()]
+    assert [[(1,)], [(2,)], [(3,)]] == [list(fold.entries) for fold in waiting(state)]
 
 
 def test_a_patch_waits_for_the_next_batch_and_makes_no_other_key_wait() -> None:
@@ -173,7 +190,7 @@ def test_a_patch_waits_for_the_next_batch_and_makes_no_other_key_wait() -> None:
         made = make(kind, n)
         made.key = (key,)
         state.add(made, 0.0)
-    assert [[0, 2, 4], [1, 5], [3]] == [[e.survivor.at.offset for e in fold.entries.values()] for fold in state.waiting()]
+    assert [[0, 2, 4], [1, 5], [3]] == [[e.survivor.at.offset for e in fold.entries.values()] for fold in waiting(state)]
 
 
 def test_a_rejected_fold_is_sent_again_member_by_member_oldest_first() -> None:
