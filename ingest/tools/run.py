@@ -8,7 +8,8 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import monotonic
+from threading import Event
+from time import monotonic, sleep
 from types import FrameType
 
 from ingest.crate.writer import HttpStore
@@ -108,9 +109,16 @@ def start_patiently(loop: Loop, give_up_s: float) -> None:
             pause_s = min(wait_s(attempt), max(0.0, deadline_s - monotonic()))
             loop.world.observer.event("warning", "kafka_retry", code=error.code, text=error.text, wait_s=round(pause_s, 1))
             loop.world.observer.beat(loop.world.clock())  # alive, and not ready: /readyz says what for
-            loop.stopping.wait(pause_s)
+            rest(loop.stopping, pause_s)
         else:
             return
+
+
+def rest(stopping: Event, pause_s: float) -> None:
+    """Wait until told to stop, at most pause_s. Event.wait holds the lock that the signal's handler needs."""
+    end_s = monotonic() + pause_s
+    while not stopping.is_set() and (left_s := end_s - monotonic()) > 0:
+        sleep(min(left_s, 0.1))
 
 
 def heed_signals(loop: Loop) -> None:

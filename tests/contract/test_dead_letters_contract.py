@@ -109,7 +109,7 @@ def test_many_letters_are_acknowledged_once_each(broker: BrokerRig, dead_letters
 
 
 def test_a_letter_above_the_limit_goes_without_its_value_and_its_neighbours_whole(broker: BrokerRig, dead_letters: Open) -> None:
-    topic = broker.topic()
+    topic = broker.topic(max_message_bytes=1_000_000)
     letters = dead_letters(topic)
     letters.send(letter(1))
     letters.send(letter(2, value=b"x" * 1_500_000))
