@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 QUICK_TESTS := $(wildcard tests/unit tests/cases tests/flow)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv format check test docs clean
+.PHONY: help venv demo format check test wheel docs clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +19,11 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed, $(PYTHON) is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pg,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pg,protobuf,dev]'
 	@touch $@
+
+demo: $(READY) ## See the worker at work for half a minute: no servers needed (ARGS=--keep to look around)
+	@$(BIN)/ingest demo $(ARGS)
 
 format: $(READY) ## Format the code
 	$(BIN)/ruff format
@@ -33,7 +36,10 @@ check: $(READY) ## Format, lint, types, and the tests that need no server
 	$(BIN)/python -m pytest --quiet --doctest-modules ingest $(QUICK_TESTS)
 
 test: check ## All that this machine can run; what it lacks is named in the last lines
-	$(BIN)/python -m pytest --quiet $(wildcard tests/contract tests/oracle tests/integration)
+	$(BIN)/python -m pytest --quiet $(wildcard tests/contract tests/oracle tests/properties tests/integration tests/packaging)
+
+wheel: $(READY) ## Build wheel and sdist into dist/, byte for byte the same for the same sources
+	$(BIN)/python -m build --no-isolation
 
 docs: $(READY) ## Write the pages of docs/ that are made from declarations
 	$(BIN)/python -m ingest.tools.docs

@@ -15,11 +15,12 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "ingest"
 
 # Values that every room may use. The Protocols of flow.ports are what kafka and crate implement.
-SHARED = ("ingest.model", "ingest.errors", "ingest.flow.ports")
+SHARED = ("ingest.model", "ingest.errors", "ingest.tls", "ingest.flow.ports")
 # What a room may import besides SHARED and itself, by prefix.
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "model": (),
     "errors": (),
+    "tls": (),
     "environ": (),
     "memory": (),
     "settings": ("ingest.environ", "ingest.memory"),
@@ -32,6 +33,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     "watch": (),
     "practice": (),
     "tools": ("ingest",),
+    "demo": ("ingest",),
+    "commands": ("ingest",),
     "cli": ("ingest",),
     "__main__": ("ingest.cli",),
     "__init__": (),
@@ -41,13 +44,15 @@ HOMES: Mapping[str, frozenset[str]] = {
     "settings": frozenset({"pydantic", "pydantic_settings"}),
     "kafka": frozenset({"kafka", "crc32c", "lz4", "zstandard", "snappy", "cramjam"}),
     "practice": frozenset({"kafka", "crc32c", "orjson"}),
-    "formats": frozenset({"msgspec", "orjson", "fastavro"}),
+    "formats": frozenset({"msgspec", "orjson", "fastavro", "google"}),
     "tables": frozenset({"orjson"}),
     "registry": frozenset({"urllib3"}),
     "crate": frozenset({"urllib3", "crate", "cratedb_sqlparse", "orjson", "psycopg"}),
     "flow": frozenset({"tenacity", "orjson"}),
     "watch": frozenset({"prometheus_client"}),
     "cli": frozenset({"typer"}),
+    "commands": frozenset({"typer"}),
+    "demo": frozenset({"kafka", "fastavro", "orjson", "rich"}),
     "tools": frozenset({"typer"}),
 }
 
