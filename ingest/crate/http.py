@@ -2,24 +2,30 @@
 
 Knows no table, no row and no verdict. Bodies are plain orjson, never compressed (on a LAN gzip costs thirty times the
 encoding), and nothing is ever sent twice here: only a node that was never reached is passed over.
-Each client belongs to one thread.
+Trouble with TLS that no waiting mends is a Stop. Each client belongs to one thread.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 import orjson
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout, make_headers
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError, SSLError
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout, disable_warnings, make_headers
+from urllib3.connection import HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, InsecureRequestWarning, NewConnectionError, ReadTimeoutError
 
+from ingest import tls as secure
 from ingest.errors import Reject, Retry, Stop
+
+log = logging.getLogger(__name__)
 
 CONNECT_S = 5.0
 READ_S = 75.0  # above CrateDB's own 60 s (bulk.request_timeout), or its answer to a stuck shard is never heard
@@ -27,6 +33,15 @@ NODE_REST_S = 30.0
 SETTLE_S = 60.0  # a node that starts calls every table unknown for some seconds: 15 s were seen
 DEFAULT_PORT = 4200
 UNSAFE_IN_TAG = re.compile(r"[^A-Za-z0-9_.:/@ -]")
+SIDE: Final = secure.Side(
+    code="store.tls",
+    ca="INGEST_CRATE_CA_FILE",
+    cert="INGEST_CRATE_CERT_FILE",
+    key="INGEST_CRATE_KEY_FILE",
+    address="INGEST_CRATE_URLS",
+    go_plain="write http:// in INGEST_CRATE_URLS",
+    go_tls="write https:// in INGEST_CRATE_URLS",
+)
 
 
 class Address(NamedTuple):
@@ -81,16 +96,20 @@ class Tls(NamedTuple):
     verify: bool = True
 
     def context(self) -> ssl.SSLContext:
-        try:
-            context = ssl.create_default_context(cafile=self.ca_file)
-            if self.cert_file:
-                context.load_cert_chain(self.cert_file, self.key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise Stop("store.tls", "a certificate or key file for CrateDB cannot be read: check its path") from error
+        """Raises Stop("store.tls") for a file that cannot be used."""
+        context = secure.client_context(SIDE, self.ca_file, self.cert_file, self.key_file)
         if not self.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            say_unverified()
         return context
+
+
+@cache
+def say_unverified() -> None:
+    """Once a process, in our own words; urllib3 would say so in a line of code, and in words that name no setting."""
+    disable_warnings(InsecureRequestWarning)
+    text = "anybody on the way can pose as CrateDB: INGEST_CRATE_VERIFY is false, set INGEST_CRATE_CA_FILE instead"
+    log.warning("certificate_unchecked", extra={"text": text})
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +152,20 @@ class Answer:
         return error if isinstance(error, dict) else {}
 
 
+class Connection(HTTPSConnection):
+    """A connection whose failed handshake is told from trouble after it: only then was the request surely not applied."""
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except OSError as error:  # ssl.SSLError is one
+            raise NewConnectionError(self, "the TLS handshake failed") from error
+
+
+class SecurePool(HTTPSConnectionPool):
+    ConnectionCls = Connection
+
+
 @dataclass(slots=True)
 class Node:
     """One address with its kept-alive connection."""
@@ -140,6 +173,8 @@ class Node:
     address: Address
     pool: HTTPConnectionPool
     headers: dict[str, str]
+    context: ssl.SSLContext | None = None
+    has_answered: bool = False
     rests_until_s: float = field(default=float("-inf"))
 
 
@@ -198,14 +233,15 @@ class HttpClient:
         """CrateDB's answer to one statement, good or bad.
 
         Raises Retry("store.unreachable") when no node was reached, Retry("store.timeout" or "store.reset", unknown=True) when it
-        may have been applied, Stop("store.unauthorised") when the credentials are refused, Reject for what JSON cannot carry.
+        may have been applied, Stop("store.unauthorised") when the credentials are refused, Stop("store.tls") for a certificate or
+        a scheme that does not fit, Reject for what JSON cannot carry.
         """
         body = encoded(stmt, args, bulk_args, tag)
         cause: Exception | None = None
         for node in list(self._in_turn()):
             try:
                 return self._post(node, body)
-            except (NewConnectionError, ConnectTimeoutError, SSLError) as error:
+            except (NewConnectionError, ConnectTimeoutError) as error:
                 refuse_bad_certificate(node.address, error)
                 cause = error
                 self._rest(node)
@@ -227,14 +263,18 @@ class HttpClient:
             response = node.pool.urlopen(
                 "POST", "/_sql", body=body, headers=node.headers, retries=False, redirect=False, timeout=self._timeout
             )
-        except (NewConnectionError, ConnectTimeoutError, SSLError):
+        except (NewConnectionError, ConnectTimeoutError):
             raise
         except ReadTimeoutError as error:
             self._rest(node)
             raise Retry("store.timeout", f"{node.address} did not answer within {READ_S:.0f} s", unknown=True) from error
         except HTTPError as error:
             self._rest(node)
+            refuse_bad_certificate(node.address, error, has_begun=True)
+            if not node.has_answered:
+                refuse_misfit(node)
             raise Retry("store.reset", f"the connection to {node.address} broke before the answer", unknown=True) from error
+        node.has_answered = True
         return answer_of(response, node.address)
 
     def _in_turn(self) -> Iterator[Node]:
@@ -257,7 +297,8 @@ class HttpClient:
         if name is not None:
             headers |= make_headers(basic_auth=f"{name}:{secret or ''}")
         if address.scheme == "https":
-            return Node(address, HTTPSConnectionPool(address.host, address.port, maxsize=1, ssl_context=tls.context()), headers)
+            context = tls.context()
+            return Node(address, SecurePool(address.host, address.port, maxsize=1, ssl_context=context), headers, context)
         return Node(address, HTTPConnectionPool(address.host, address.port, maxsize=1), headers)
 
 
@@ -267,15 +308,23 @@ def answer_of(response: Any, address: Address) -> Answer:
     except orjson.JSONDecodeError:
         body = None
     if response.status == 401 and not isinstance(body, dict):
-        raise Stop("store.unauthorised", f"{address} refuses our credentials: check INGEST_CRATE_USER and _PASSWORD")
+        raise Stop(
+            "store.unauthorised", f"{address} refuses our credentials: check INGEST_CRATE_USER and _PASSWORD or _CERT_FILE"
+        )
     return Answer(response.status, body if isinstance(body, dict) else None)
 
 
-def refuse_bad_certificate(address: Address, error: Exception) -> None:
+def refuse_bad_certificate(address: Address, error: Exception, *, has_begun: bool = False) -> None:
     """A certificate that does not verify never will by waiting; other trouble of a handshake may pass."""
-    seen: BaseException | None = error
-    while seen is not None:
-        inner = seen.args[0] if seen.args and isinstance(seen.args[0], BaseException) else seen.__cause__
-        if isinstance(seen, ssl.SSLCertVerificationError):
-            raise Stop("store.tls", f"the certificate of {address} does not verify: name its authority") from error
-        seen = inner
+    if stop := secure.stop_for(error, SIDE, address, has_begun=has_begun):
+        raise stop from error
+
+
+def refuse_misfit(node: Node) -> None:
+    """A server that wants TLS, or another certificate of ours, hangs up. One that has never answered is asked whether it did."""
+    address, context = node.address, node.context
+    if context is None:
+        if secure.speaks_tls(address.host, address.port, CONNECT_S):
+            raise Stop(SIDE.code, f"{address} speaks TLS: {SIDE.go_tls}")
+    elif verdict := secure.verdict_on_us(context, address.host, address.port, CONNECT_S):
+        refuse_bad_certificate(address, verdict)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from crate.client import connect as crate_connect
 from crate.client import exceptions as crate_errors
 
-from ingest.crate.http import CONNECT_S, READ_S, Address, Tls
+from ingest.crate.http import CONNECT_S, READ_S, Address, HttpClient, Tls
 from ingest.crate.sql_files import DDL, Step, columns_of, read_steps
 from ingest.errors import Retry, Stop
 
@@ -64,8 +64,13 @@ def connect(
     addresses: Sequence[Address], *, user: str | None = None, password: str | None = None, tls: Tls | None = None,
     schema: str | None = None,
 ) -> Any:  # fmt: skip
-    """A connection of the `crate` client, with time-outs, without compression. schema: where unqualified names are."""
+    """A connection of the `crate` client, with time-outs, without compression. schema: where unqualified names are.
+
+    Raises what HttpClient does: the `crate` client tells a wrong certificate from a node that is away only in its own log.
+    """
     first, tls = addresses[0], tls or Tls()
+    with closing(HttpClient(addresses, user=user, password=password, tls=tls)) as client:
+        client.execute("SELECT 1")
     with translated("connect to CrateDB"):
         return crate_connect(
             [str(address) for address in addresses],

@@ -54,7 +54,8 @@ def translate(error: Exception, doing: str) -> IngestError:
         if isinstance(error, classes):
             return Stop(code, text.format(error=type(error).__name__))
     if getattr(error, "retriable", False):
-        return Retry("kafka.unreachable", f"no answer from Kafka while {doing} ({type(error).__name__})")
+        remedy = "is Kafka running, are INGEST_KAFKA_BOOTSTRAP_SERVERS and _SECURITY_PROTOCOL right?"
+        return Retry("kafka.unreachable", f"no answer from Kafka while {doing} ({type(error).__name__}): {remedy}")
     return Stop("kafka.failed", f"the Kafka client failed while {doing} ({type(error).__name__}): the log has its traceback")
 
 

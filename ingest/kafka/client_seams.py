@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import kafka
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.fetcher import Fetcher
 from kafka.net.compat import KafkaNetClient
-from kafka.net.transport import KafkaTCPTransport
+from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
 from kafka.protocol.consumer import IsolationLevel
 
+from ingest import tls
 from ingest.errors import Stop
 from ingest.kafka.fast_decode import BatchHead, agrees_with_client, check_crc, is_abort_marker, read_head, records_of
+from ingest.kafka.options import SIDE
 from ingest.model import Record
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,7 @@ log = logging.getLogger(__name__)
 TESTED = "3.0."
 RECEIVE_BYTES = 1 << 20
 CONNECT_S = 3.0
+TLS = ("SSL", "SASL_SSL")
 
 
 class UnreadableBatch(Exception):
@@ -45,6 +49,7 @@ def check_client() -> None:
 
 def construct(face: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     """A consumer, producer or admin client. One whose constructor fails would leave its thread and sockets behind. Any thread."""
+    KafkaTCPTransport._sock_recv = KafkaSSLTransport._sock_recv = _receive  # noqa: SLF001
     made: list[WatchfulClient] = []
 
     def client(**configs: Any) -> WatchfulClient:
@@ -61,11 +66,15 @@ def construct(face: Callable[..., Any], options: Mapping[str, Any]) -> Any:
             each.close()
         if refusals:
             raise refusals[0] from error  # the client itself says only that it could not bootstrap in time
+        if isinstance(error, kafka.errors.KafkaTimeoutError) and options.get("security_protocol", "PLAINTEXT") not in TLS:
+            see_no_tls(options["bootstrap_servers"])
         raise
 
 
 class WatchfulClient(KafkaNetClient):  # type: ignore[misc]
-    """The client's connections, with a memory for refused logins, which it only logs before it connects again, for ever."""
+    """The client's connections, with a memory for refused logins and certificates, which it only logs before it connects again,
+    for ever.
+    """
 
     def __init__(self, **configs: Any) -> None:
         super().__init__(**configs)
@@ -74,26 +83,48 @@ class WatchfulClient(KafkaNetClient):  # type: ignore[misc]
         self._manager.get_connection = self._get_connection
 
     def _get_connection(self, *args: Any, **options: Any) -> Any:
+        if self.refusals and not self._manager.bootstrapped:
+            raise self.refusals[0]  # or a client that is only being made would try again until its time is over
         connection = self._connect(*args, **options)
         if not connection.init_future.is_done:
-            connection.init_future.add_errback(self._note)
+            connection.init_future.add_errback(partial(self._note, connection.node_id))
         return connection
 
-    def _note(self, error: Exception) -> None:
-        if isinstance(error, kafka.errors.SaslAuthenticationFailedError | kafka.errors.UnsupportedSaslMechanismError):
+    def _note(self, node_id: Any, error: Exception) -> None:
+        node = self.cluster.broker_metadata(node_id)
+        where = f"{node.host}:{node.port}" if node is not None else "the broker"
+        if stop := tls.stop_for(error, SIDE, where):
+            self.refusals.append(stop)
+        elif isinstance(error, kafka.errors.SaslAuthenticationFailedError | kafka.errors.UnsupportedSaslMechanismError):
             self.refusals.append(error)
 
 
 def see_a_listener(bootstrap_servers: Sequence[str]) -> None:
     """Raises KafkaConnectionError when nobody listens at any of these: the client would try for long and leave sockets open."""
-    for server in bootstrap_servers:
-        host, _, port = server.rpartition("://")[2].rpartition(":")
+    for place in places_of(bootstrap_servers):
         try:
-            socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+            socket.create_connection(place, CONNECT_S).close()
         except OSError:
             continue
         return
     raise kafka.errors.KafkaConnectionError(f"nobody listens at {', '.join(bootstrap_servers)}")
+
+
+def see_no_tls(bootstrap_servers: Sequence[str]) -> None:
+    """Raises Stop when one of these wants TLS: it hangs up on plain text, and the client says only that it waited in vain."""
+    for host, port in places_of(bootstrap_servers):
+        if tls.speaks_tls(host, port, CONNECT_S):
+            raise Stop(SIDE.code, f"{host}:{port} speaks TLS: {SIDE.go_tls}")
+
+
+def places_of(bootstrap_servers: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """
+    >>> list(places_of(["SSL://[::1]:9093", "db:9092"]))
+    [('::1', 9093), ('db', 9092)]
+    """
+    for server in bootstrap_servers:
+        host, _, port = server.rpartition("://")[2].rpartition(":")
+        yield host.strip("[]"), int(port)
 
 
 def tune(consumer: KafkaConsumer) -> None:
@@ -101,8 +132,6 @@ def tune(consumer: KafkaConsumer) -> None:
     # The option of this name is accepted by the consumer and then lost, so that a misspelt topic would be created.
     consumer._client.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
     consumer._fetcher.PartitionRecords = decoder()  # noqa: SLF001
-    if KafkaTCPTransport._sock_recv is not _receive:  # noqa: SLF001
-        KafkaTCPTransport._sock_recv = _receive  # noqa: SLF001
 
 
 def forbid_creation(producer: Any) -> None:
@@ -161,15 +190,23 @@ def unblock(consumer: KafkaConsumer) -> None:
 
 def refused_login(consumer: KafkaConsumer) -> str | None:
     """Why a broker refused our credentials, None if none did. Any thread."""
-    refusals = consumer._client.refusals  # noqa: SLF001
-    return type(refusals[0]).__name__ if refusals else None
+    found = refusal(consumer)
+    return type(found).__name__ if found else None
+
+
+def refusal(consumer: KafkaConsumer) -> Exception | None:
+    """Why a broker refused our credentials, or one of the two sides the other's certificate; None if none did. Any thread."""
+    refusals: list[Exception] = consumer._client.refusals  # noqa: SLF001
+    return refusals[0] if refusals else None
 
 
 # ---------------------------------------------------------------- receiving
 
 
 def _receive(transport: Any) -> tuple[bytes, BaseException | None]:
-    """Read what the socket holds in large pieces; the client's own 4 KB pieces cost 1.6 us a record of 1 KB. Client's thread."""
+    """Read what the socket holds in large pieces; the client's own 4 KB pieces cost 1.6 us a record of 1 KB, and it logs a whole
+    traceback where a broker refuses our certificate. Client's thread.
+    """
     parts: list[bytes] = []
     error: BaseException | None = None
     sock = transport._sock  # noqa: SLF001
@@ -178,13 +215,14 @@ def _receive(transport: Any) -> tuple[bytes, BaseException | None]:
     while True:
         try:
             part = sock.recv(RECEIVE_BYTES)
-        except (BlockingIOError, InterruptedError):
+        except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             break
         except OSError as cause:
             error = kafka.errors.KafkaConnectionError(cause)
             break
         if not part:
-            error = kafka.errors.KafkaConnectionError("socket disconnected")
+            # The last words before a broker hangs up say why, such as a refused password: they are read before the end is told.
+            error = None if parts else kafka.errors.KafkaConnectionError("socket disconnected")
             break
         parts.append(part)
     return b"".join(parts), error

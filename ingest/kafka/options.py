@@ -1,17 +1,20 @@
 """What the Kafka client is told: our settings as plain values, and the client's own option names made from them.
 
-Pure. The settings room builds these dataclasses; nothing here reads the environment.
+The settings room builds these dataclasses; nothing here reads the environment, and of files only the certificates, so that one
+that cannot be used is told at the start: the client itself would try to connect for ever.
 """
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
+from ingest import tls
 from ingest.errors import Stop
 
 StartFrom = Literal["earliest", "latest", "refuse"]
@@ -41,55 +44,68 @@ OURS = frozenset(
         "value_deserializer",
     }
 )
+SIDE: Final = tls.Side(
+    code="kafka.tls",
+    ca="INGEST_KAFKA_SSL_CAFILE",
+    cert="INGEST_KAFKA_SSL_CERTFILE",
+    key="INGEST_KAFKA_SSL_KEYFILE",
+    address="INGEST_KAFKA_BOOTSTRAP_SERVERS",
+    go_plain="set INGEST_KAFKA_SECURITY_PROTOCOL to PLAINTEXT or SASL_PLAINTEXT",
+    go_tls="set INGEST_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL",
+)
 
 
 @dataclass(frozen=True, slots=True)
-class KafkaSettings:
-    """Everything that reading needs to know.
+class ClientSettings:
+    """What every client of the brokers is told.
 
-    topics: names, and patterns that begin with ^. start_from: for topics that this group has never seen.
     client_options: kafka-python's own names (security_protocol, sasl_mechanism, ssl_cafile, ...) passed through.
-    group_instance_id: makes the member static, so that a restart within the session moves no partition.
     """
 
     bootstrap_servers: tuple[str, ...]
     group_id: str
+    client_options: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    client_id: str = field(default="ingest", kw_only=True)
+    request_timeout_ms: int = field(default=30_000, kw_only=True)
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSettings(ClientSettings):
+    """Everything that reading needs to know.
+
+    topics: names, and patterns that begin with ^. start_from: for topics that this group has never seen.
+    group_instance_id: makes the member static, so that a restart within the session moves no partition.
+    """
+
     topics: tuple[str, ...]
     start_from: StartFrom = "earliest"
     on_gap: OnGap = "park"
     dlq_topic: str | None = None
-    client_options: Mapping[str, Any] = field(default_factory=dict)
-    client_id: str = "ingest"
     group_instance_id: str | None = None
     max_poll_records: int = 2_000
     max_partition_fetch_bytes: int = 4 << 20
     fetch_max_bytes: int = 32 << 20
     session_timeout_ms: int = 45_000
     max_poll_interval_ms: int = 120_000
-    request_timeout_ms: int = 30_000
     bootstrap_timeout_ms: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetterSettings:
+class DeadLetterSettings(ClientSettings):
     """Everything that writing dead letters needs to know.
 
+    task_id: what a letter says of the process that sent it.
     may_create: whether a missing dead-letter topic is created; partitions and replicas: -1 leaves them to the broker.
     trouble_after_s: how long the oldest letter may wait before `trouble` says so. in_flight_bytes: with the producer at once.
     """
 
-    bootstrap_servers: tuple[str, ...]
-    group_id: str
     topic: str
-    client_options: Mapping[str, Any] = field(default_factory=dict)
-    client_id: str = "ingest"
     task_id: str = "0"
     may_create: bool = True
     partitions: int = -1
     replicas: int = -1
     backlog_max_bytes: int = 64 << 20
     in_flight_bytes: int = 8 << 20
-    request_timeout_ms: int = 30_000
     trouble_after_s: float = 30.0
 
 
@@ -117,6 +133,7 @@ def consumer_options(settings: KafkaSettings) -> dict[str, Any]:
         "bootstrap_timeout_ms": settings.bootstrap_timeout_ms,
         "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
         **_of(KafkaConsumer, settings.client_options),
+        **_tls(settings.client_options),
         "bootstrap_servers": list(settings.bootstrap_servers),
         "group_id": settings.group_id,
         "enable_auto_commit": False,
@@ -155,6 +172,7 @@ def _shared(client: Any, settings: DeadLetterSettings) -> dict[str, Any]:
         "bootstrap_timeout_ms": 5_000,
         "reconnect_backoff_max_ms": RECONNECT_BACKOFF_MAX_MS,
         **_of(client, settings.client_options, but={"client_id", "acks", "enable_idempotence", "transactional_id"}),
+        **_tls(settings.client_options),
         "bootstrap_servers": list(settings.bootstrap_servers),
     }
 
@@ -162,3 +180,45 @@ def _shared(client: Any, settings: DeadLetterSettings) -> dict[str, Any]:
 def _of(client: Any, options: Mapping[str, Any], but: set[str] | None = None) -> dict[str, Any]:
     """Those of the options that this face of the client knows: a fetch size means nothing to a producer."""
     return {name: value for name, value in options.items() if name in client.DEFAULT_CONFIG and name not in (but or ())}
+
+
+def _tls(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the client needs beside the files. Raises Stop for files that cannot be used, or that nothing would use.
+
+    The client (3.0.12) forgets `ssl_ciphers` and fails at each connection over `ssl_crlfile`, so with these goes a context of
+    ours; without them it reads the files again at each connection, which sees renewed ones.
+    """
+    protocol = options.get("security_protocol", "PLAINTEXT")
+    if protocol not in ("SSL", "SASL_SSL"):
+        _refuse_idle(sorted(name for name in options if name.startswith("ssl_")), protocol)
+        return {}
+    context = _context(options)
+    return {"ssl_context": context} if options.get("ssl_ciphers") or options.get("ssl_crlfile") else {}
+
+
+def _refuse_idle(names: list[str], protocol: str) -> None:
+    if names:
+        text = f"INGEST_KAFKA_{names[0].upper()} has no effect with {protocol}, nothing would be encrypted: {SIDE.go_tls}"
+        raise Stop("kafka.option_idle", text)
+
+
+def _context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    files = (options.get(name) for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password"))
+    context = tls.client_context(SIDE, *files)
+    context.check_hostname = options.get("ssl_check_hostname", True)
+    if revoked := options.get("ssl_crlfile"):
+        _read_revoked(context, revoked)
+    if ciphers := options.get("ssl_ciphers"):
+        try:
+            context.set_ciphers(ciphers)
+        except ssl.SSLError as error:
+            raise Stop(SIDE.code, "INGEST_KAFKA_SSL_CIPHERS names no cipher that OpenSSL knows: correct it") from error
+    return context
+
+
+def _read_revoked(context: ssl.SSLContext, path: str) -> None:
+    try:
+        context.load_verify_locations(path)
+    except OSError as error:
+        raise Stop(SIDE.code, "INGEST_KAFKA_SSL_CRLFILE holds no revocation list that can be read: name a PEM file") from error
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF

@@ -127,8 +127,8 @@ class KafkaSource:
 
     def _check_login(self) -> None:
         """A refused login is otherwise seen by nobody: the client never tries again, and polls stay empty."""
-        if refusal := client_seams.refused_login(self._consumer):
-            self._fail(Stop("kafka.not_authenticated", f"the broker refuses the credentials ({refusal})"), "reading")
+        if refusal := client_seams.refusal(self._consumer):
+            self._fail(refusal, "reading")
 
     def _announce(self) -> None:
         """Find the starting points of new partitions and tell the loop. What is not found now is looked for at the next poll."""
