@@ -43,6 +43,7 @@ wheel: $(READY) ## Build wheel and sdist into dist/, byte for byte the same for 
 
 docs: $(READY) ## Write the pages of docs/ that are made from declarations
 	$(BIN)/python -m ingest.tools.docs
+	$(BIN)/python -m tests.cases.formats_page
 
 clean: ## Remove .venv and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

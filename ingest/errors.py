@@ -3,9 +3,16 @@
 `Reject`: this record can never be stored, so it is dead-lettered and the worker goes on.
 `Retry`: the world is busy, the same call may work later.
 `Stop`: the process as a whole cannot go on; it commits nothing more and exits.
-What concerns one table or topic only is no error of these but the state `Parked`.
+What concerns one table or topic only is no error of these but the state `Parked`. `NewFields` is no failure: the record waits.
 Codes are stable dotted words; texts never hold a value of a row.
 """
+
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ingest.model import NewColumn
 
 
 class IngestError(Exception):
@@ -52,3 +59,12 @@ class Parked(IngestError):
     def __init__(self, code: str, text: str = "", *, subject: str = "") -> None:
         super().__init__(code, text)
         self.subject = subject
+
+
+class NewFields(IngestError):
+    """A record brings fields without a column, and nobody has looked since whether the table has one now. Not raised for long:
+    the record waits for that look, and where the contract says so for the columns to be added."""
+
+    def __init__(self, columns: Sequence[NewColumn]) -> None:
+        super().__init__("field.new", f"fields without a column: {', '.join(column.name for column in columns)}")
+        self.columns = columns

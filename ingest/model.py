@@ -82,17 +82,21 @@ class SourceType(NamedTuple):
 
     bool, int, float32, float64, string, uuid, xml, enum: bool, int, float (or the texts NaN, Infinity, -Infinity), str
     uint64_wrapped: int that a source squeezed into a signed 64-bit field (add 2**64 when negative)
-    bytes: bytes; bytes_base64: str; bytes_hex: str (also with a leading \\x)
+    bytes: bytes; bytes_base64, bytes_base64url: str; bytes_hex: str (also with a leading \\x)
+    bytes_escape: str as PostgreSQL's bytea_output = escape; bytes_latin1: str of one letter per byte
     decimal: bytes (unscaled, big-endian, two's complement) with `scale`, or a number, or a text such as "12.30" or "NaN"
     decimal_base64: str of those bytes with `scale` (or a number); decimal_variable: mapping {scale, value: bytes | base64 text}
+    money: str such as "-$1,234.56", or a number
     date_days: int; date_text: str; time_ms, time_us, time_ns: int since midnight; time_text: str
     ts_ms, ts_us, ts_ns: int since the epoch, `zoned` says whether it is an instant; ts_text: str with or without offset
-    year: int; interval_text: str; interval_us, interval_ns: int
-    json: str of JSON text; any: anything JSON can say
+    year: int; interval_text: str, ISO or as PostgreSQL prints it; interval_us, interval_ns: int
+    structured: mapping of the parts of a date, time or timestamp (Debezium's time.precision.mode = structured)
+    json: str of JSON text; any: anything JSON can say; ext_json: MongoDB's Extended JSON, parsed or (of a document) as text
+    hstore: mapping of texts, or str of JSON or of PostgreSQL's own text
     bits, bits_base64: little-endian bytes with `length` bits; bits_words: CockroachDB's list of longs
     enum_set: str joined by commas
-    point, geometry: mapping; vector: list of numbers; sparse_vector: mapping
-    array: list of `element`; map: mapping to `element`; struct: mapping with `fields`
+    point, geometry: mapping; vector: list of numbers; sparse_vector: mapping, or str as pgvector prints it
+    array: list of `element`, or str of JSON or as PostgreSQL prints it; map: mapping to `element`; struct: mapping with `fields`
     """
 
     kind: str
@@ -115,7 +119,8 @@ class RowSchema:
 class SourceVersion(NamedTuple):
     """Where a change stands in its source's own order.
 
-    kind: one capital letter (L LSN, B binlog position, H HLC, T TSO, S commit LSN text, C SCN, M cluster time, G number).
+    kind: one capital letter (L LSN, B binlog position, H HLC, T TSO, S commit LSN text, C SCN, M cluster time,
+    V number of transactions of a Vitess shard, G number).
     text: fixed width for its kind, so that comparing texts compares positions.
     """
 
@@ -163,6 +168,7 @@ class Envelope:
     before_real: the format itself guarantees that `before` holds real values (else the contract decides).
     schema, key_schema: declared types of after/before and of key, None where the format lost them.
     op_name: the source's own word for the operation ("c", "r", "bootstrap-insert").
+    place: which of the rows of its record it is, from 0, where a record may hold many.
     """
 
     op: Op
@@ -176,6 +182,7 @@ class Envelope:
     schema: RowSchema | None = None
     key_schema: RowSchema | None = None
     op_name: str = ""
+    place: int = 0
 
 
 class Skip(NamedTuple):
@@ -197,10 +204,11 @@ Decoded = Sequence[Envelope] | Skip | NeedSchema
 
 
 class Column(NamedTuple):
-    """One top-level column of a CrateDB table, as the catalogue tells it.
+    """One column of a CrateDB table, as the catalogue tells it, or a sub-column of an object.
 
     type: CrateDB's own word ("bigint", "text", "timestamp with time zone", "numeric", "object", "bigint_array", ...).
-    length: of VARCHAR(n), CHAR(n), BIT(n), FLOAT_VECTOR(n). policy: of an object. keys: an object's known sub-columns.
+    length: of VARCHAR(n), CHAR(n), BIT(n), FLOAT_VECTOR(n). policy: of an object. keys: an object's known sub-columns, as dotted
+    paths. children: those right below it.
     """
 
     name: str
@@ -213,6 +221,7 @@ class Column(NamedTuple):
     has_default: bool = False
     policy: str | None = None
     keys: tuple[str, ...] = ()
+    children: tuple[Column, ...] = ()
 
 
 class Level(StrEnum):
@@ -247,6 +256,19 @@ class Table:
     @property
     def level(self) -> Level:
         return Level.ORDERED if "cdc_version" in self.columns and "cdc_deleted" in self.columns else Level.ARRIVAL
+
+
+class NewColumn(NamedTuple):
+    """A column that a table lacks: the name of a field, and the type that its values need as DDL has it, "" for a bad name."""
+
+    name: str
+    type: str
+
+    @property
+    def definition(self) -> str:
+        """As ALTER TABLE ADD COLUMN takes it; the name is a stranger's."""
+        name = self.name.replace('"', '""')
+        return f'"{name}" {self.type}'
 
 
 # ---------------------------------------------------------------- what tables make of an envelope
@@ -307,6 +329,7 @@ class Batch:
 
     tag: stands in a comment at the head of each statement, so that a running request can be recognised in sys.jobs.
     unsure: tags of earlier requests of this lane whose outcome is unknown; they must have ended before this batch is sent.
+    unsure_for_s: seconds since the last of them was given up.
     mostly_stale: the lane's last batches were, so the CASE form of the guard is the better start.
     """
 
@@ -317,6 +340,7 @@ class Batch:
     unsure: tuple[str, ...] = ()
     mostly_stale: bool = False
     reason: str = ""
+    unsure_for_s: float = 0.0
 
 
 class Fate(StrEnum):

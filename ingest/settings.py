@@ -45,9 +45,16 @@ def _topic(value: str) -> str:
         raise ValueError(f"{value} is no regular expression") from error
 
 
+def _placeholder(value: str) -> str:
+    if not value or (value.startswith("hex:") and not bytes.fromhex(value[4:])):
+        raise ValueError("is no placeholder")
+    return value
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_parts)]
 Topics = Annotated[tuple[Annotated[str, BeforeValidator(_topic)], ...], BeforeValidator(_parts)]
 Addresses = Annotated[tuple[Annotated[str, BeforeValidator(_address)], ...], BeforeValidator(_parts)]
+UnavailableValue = Annotated[str, BeforeValidator(_placeholder)]
 Level = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)]
 
 
@@ -105,12 +112,27 @@ class Settings(BaseSettings):
     schema_registry_url: Addresses = knob(
         (), "Addresses of the schema registry; none where nothing needs it.", allowed="http(s)://host:port, comma-separated"
     )
+    schema_registry_ids: Literal["auto", "content", "global"] = knob(
+        "auto", "What the numbers in records are, where the registry is Apicurio's and their framing does not tell."
+    )
     schema_registry_user: str | None = knob(None, "The user of the registry.")
     schema_registry_password: SecretStr | None = knob(None, "Its password.")
     schema_registry_token: SecretStr | None = knob(None, "A bearer token instead of user and password.")
     schema_registry_ca_file: FilePath | None = knob(None, "PEM file of the authority that signed the registry's certificate.")
     schema_registry_cert_file: FilePath | None = knob(None, "PEM file of our own certificate for the registry.")
     schema_registry_key_file: FilePath | None = knob(None, "PEM file of the key of that certificate.")
+
+    # ---------------- Formats
+    flattened_prefix: str = knob(
+        "__",
+        "What Debezium puts in front of metadata where it flattens rows (`add.fields.prefix`, `add.headers.prefix`); "
+        "for one topic write `format = \"flattened:PREFIX\"` in its contract.",
+    )
+    unavailable_value: UnavailableValue = knob(
+        "__debezium_unavailable_value",
+        "What Debezium writes in place of a large value that did not change (`unavailable.value.placeholder`).",
+        allowed="a text, or hex: and octets",
+    )
 
     # ---------------- Batches and memory
     batch_max_rows: int = knob(5_000, "A batch goes when it has so many rows.", unit="rows", low=1, high=50_000)
@@ -156,6 +178,15 @@ class Settings(BaseSettings):
         high=1,
     )
 
+    add_columns_max: int = knob(
+        100,
+        "Columns that a table may get from fields without one (`unknown_fields` add) before it is parked; unparking allows as many "
+        "again.",
+        unit="columns",
+        low=0,
+        high=1_000,
+    )
+
     # ---------------- Months
     month_min: int = knob(
         -240, "Oldest month that may be written, counted from the current one.", unit="months", low=-1_200, high=0
@@ -171,7 +202,11 @@ class Settings(BaseSettings):
     # ---------------- Watching
     http_host: str = knob("127.0.0.1", "Where metrics, health and the status page listen.")
     http_port: int = knob(
-        9464, "Port of the first worker process, the next has the next port; 0 switches them off.", unit="", low=0, high=65_535
+        9464,
+        "Port of `ingest run`; several worker processes are all shown there (and listen on those behind it); 0 switches it off.",
+        unit="",
+        low=0,
+        high=65_535,
     )
     health_s: float = knob(60.0, "`/healthz` fails when the loop has not moved for so long.", unit="s", low=5, high=3_600)
     log_level: Level = knob("INFO", "What is logged; DEBUG also shows tracebacks.")
@@ -348,7 +383,7 @@ def _tls_contradictions(settings: Settings) -> Iterator[str]:
 
 def _others(settings: Settings) -> Iterator[str]:
     port, workers = settings.http_port, settings.workers
-    if port and port + workers - 1 > 65_535:
-        yield f"INGEST_HTTP_PORT={port}: {workers} workers need a port each; allowed: up to {65_536 - workers}"
+    if port and workers > 1 and port + workers > 65_535:
+        yield f"INGEST_HTTP_PORT={port}: {workers} workers need the ports behind it, one each; allowed: up to {65_535 - workers}"
     if settings.schema_registry_token and settings.schema_registry_password:
         yield ("INGEST_SCHEMA_REGISTRY_TOKEN: is set together with INGEST_SCHEMA_REGISTRY_PASSWORD; allowed: one of the two")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import uuid
 import warnings
 from collections import Counter
@@ -30,6 +31,16 @@ missing: dict[str, str] = {}
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", f"ignore:{OLD_READ_TEXT}:DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that a test calls in this process sets up logging for itself; the next test must not inherit it."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def real_server(name: str, find: Callable[[], Server | Missing]) -> Iterator[Server]:
@@ -157,6 +168,22 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         used = {*getattr(item, "fixturenames", ()), *(mark.name for mark in item.iter_markers())}
         ran.update(name for name, signs in SERVERS.items() if signs & used)
     return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """One of several processes (-n 2) has ended: what it says of real servers counts with the rest."""
+    said = getattr(node, "workeroutput", {}).get("servers")
+    if said and not error:
+        ran.update(said["ran"])
+        versions.update(said["versions"])
+        missing.update(said["missing"])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["servers"] = {"ran": dict(ran), "versions": versions, "missing": missing}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -53,7 +53,7 @@ class Rig:
 
     def describe(self, name: str) -> Table:
         table = self.store.describe([name])[name]
-        assert table is not None
+        assert isinstance(table, Table), table
         return table
 
     def rows(self, table: Table, columns: str = "id, month, v") -> list[list[Any]]:

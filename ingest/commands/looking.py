@@ -74,6 +74,38 @@ def why(
             raise answer.trouble
 
 
+@app.command()
+def propose(
+    topic: Annotated[str, typer.Argument(help="The topic that needs a table.")],
+    sample: Annotated[int, typer.Option(min=1, help="Records to look at, from all partitions.")] = 1_000,
+    begin: Annotated[
+        str, typer.Option("--from", help="earliest (both ends of the topic), latest (its newest records), or an age such as 7d.")
+    ] = "earliest",
+    table: Annotated[str | None, typer.Option(help="A name for the table; one of them where the topic holds several.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Read this subject of the schema registry, and no records.")] = None,
+    wire_format: Annotated[str | None, typer.Option("--format", help="Read it in this format, whatever contracts say.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the files to INGEST_SQL_DIR and INGEST_SCHEMAS_DIR.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that are there already.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
+) -> None:
+    """Propose a table and its contract for a topic, from a sample of its records.
+
+    Example: ingest propose shop.public.orders --write
+    """
+    with answering():
+        values = load()
+        from ingest.tools import terminal
+        from ingest.tools.propose import Asked, shown, shown_as_json
+        from ingest.tools.propose import propose as run_propose
+
+        asked = Asked(topic, sample, begin, table, subject, wire_format, write, force)
+        try:
+            proposal = run_propose(values, asked, on_progress=terminal.looking)
+        finally:
+            terminal.looking("")
+        typer.echo(shown_as_json(proposal) if as_json else shown(proposal))
+
+
 # ---------------------------------------------------------------- dead letters
 
 

@@ -14,8 +14,8 @@ from typing import Any
 from ingest.crate.http import HttpClient
 from ingest.crate.statements import table_name
 from ingest.crate.verdicts import as_error, of_request
-from ingest.errors import Retry
-from ingest.model import Column, Table
+from ingest.errors import IngestError, Parked, Retry
+from ingest.model import Column, Fate, Outcome, Table
 
 Name = tuple[str, str]  # schema, table
 
@@ -37,14 +37,28 @@ PARTITIONS = f"SELECT table_schema, table_name, values FROM information_schema.t
 USER_TABLES = (
     "SELECT count(*) FROM information_schema.tables WHERE table_schema NOT IN ('sys', 'information_schema', 'pg_catalog', 'blob')"
 )
-# `   "amount" NUMERIC(38, 10) DEFAULT 0 NOT NULL,` on the first level of SHOW CREATE TABLE, alone or inside ARRAY(
-NUMERIC = re.compile(r'^   "(?P<name>(?:[^"]|"")*)" (?:ARRAY\()*NUMERIC\((?P<precision>\d+)(?:, (?P<scale>\d+))?\)', re.MULTILINE)
+# `   "amount" NUMERIC(38, 10) DEFAULT 0 NOT NULL,` in SHOW CREATE TABLE, three blanks further in for each object around it.
+DEFINITION = re.compile(
+    r'^(?P<indent>(?:   )+)"(?P<name>(?:[^"]|"")*)" (?:(?:ARRAY\()*NUMERIC\((?P<precision>\d+)(?:, (?P<scale>\d+))?\))?',
+    re.MULTILINE,
+)
 WORD = re.compile(r'"((?:[^"]|"")+)"|\b([A-Za-z_]\w*)\b')
 
 
 def describe(client: HttpClient, names: Collection[str]) -> dict[str, Table | None]:
+    """The tables of these full names, as `look` finds them. Raises also what is the trouble of a single one of them."""
+    found: dict[str, Table | None] = {}
+    for name, table in look(client, names).items():
+        if isinstance(table, IngestError):
+            raise table
+        found[name] = table
+    return found
+
+
+def look(client: HttpClient, names: Collection[str]) -> dict[str, Table | IngestError | None]:
     """The tables of these full names ("schema.table"), None for one that does not exist or is no table.
 
+    Retry or Parked stands for a table that is there and cannot be described, which concerns no other table.
     Raises Retry when the catalogue cannot be read, also while a node that just started knows no table; Stop when it refuses us.
     """
     split = {full: name_of(full) for full in names}
@@ -56,13 +70,16 @@ def describe(client: HttpClient, names: Collection[str]) -> dict[str, Table | No
         refuse_empty_catalogue(client)
     columns, keys = grouped(query(client, COLUMNS, wanted)), grouped(query(client, KEYS, wanted))
     partitions = grouped(query(client, PARTITIONS, wanted))
-    found: dict[str, Table | None] = {}
+    found: dict[str, Table | IngestError | None] = {}
     for full, name in split.items():
         if name not in tables:
             found[full] = None
             continue
-        table = build(name, tables[name], columns[name], [row[0] for row in keys[name]], [row[0] for row in partitions[name]])
-        found[full] = with_scales(client, table)
+        key = [row[0] for row in keys[name]]
+        if not {*key, *(tables[name][2] or ())} <= {column[0] for column in columns[name]}:
+            found[full] = Retry("table.changing", f"table {full} was changed while its description was read")
+            continue
+        found[full] = with_scales(client, build(name, tables[name], columns[name], key, [row[0] for row in partitions[name]]))
     return found
 
 
@@ -119,7 +136,8 @@ def column_of(row: Sequence[Any], all_rows: Sequence[Sequence[Any]]) -> Column:
     """One top-level column. A generated one has as keys the columns that it is computed from."""
     name, _, policy, type_, precision, scale, length, nullable, default, generated, expression = row
     is_object = type_.startswith("object")
-    keys = tuple(".".join(other[1]) for other in all_rows if other[0] == name and other[1]) if is_object else ()
+    below = [other for other in all_rows if other[0] == name and other[1]] if is_object else []
+    keys = tuple(".".join(other[1]) for other in below)
     if generated == "ALWAYS":
         known = {other[0] for other in all_rows if not other[1]}
         keys = tuple(dict.fromkeys(word for word in words_of(expression or "") if word in known))
@@ -134,7 +152,20 @@ def column_of(row: Sequence[Any], all_rows: Sequence[Sequence[Any]]) -> Column:
         has_default=default is not None,
         policy=policy if is_object else None,
         keys=keys,
+        children=children_of([], below),
     )
+
+
+def children_of(path: Sequence[str], below: Sequence[Sequence[Any]]) -> tuple[Column, ...]:
+    """The sub-columns right below a path, each with its own. below: all of one column."""
+    found = []
+    for _, at, policy, type_, precision, scale, length, nullable, *_ in below:
+        if at[:-1] == path:
+            is_object, is_numeric = type_.startswith("object"), type_ == "numeric"
+            digits = {"precision": precision, "scale": scale} if is_numeric else {}
+            column = Column(at[-1], type_, nullable == "YES", length=length, policy=policy if is_object else None, **digits)
+            found.append(column._replace(children=children_of(at, below)))
+    return tuple(found)
 
 
 def words_of(expression: str) -> list[str]:
@@ -158,19 +189,48 @@ def month_values(month_column: str | None, partitions: Sequence[Mapping[str, Any
     return frozenset(value for value in values if isinstance(value, int))
 
 
-def with_scales(client: HttpClient, table: Table) -> Table:
-    """The catalogue tables do not tell the scale of a NUMERIC, nor the precision inside an array; SHOW CREATE TABLE does."""
-    if not any(column.type.startswith("numeric") for column in table.columns.values()):
+def with_scales(client: HttpClient, table: Table) -> Table | IngestError | None:
+    """The catalogue tables do not tell the scale of a NUMERIC, nor the precision inside an array; SHOW CREATE TABLE does.
+
+    Where a setting of the table (blocks.read_only, closed) or a missing right forbids that, it concerns this table alone.
+    """
+    if not any(has_numeric(column) for column in table.columns.values()):
         return table
-    text = query(client, f"SHOW CREATE TABLE {table_name(table)}", [])[0][0]
-    columns = dict(table.columns)
-    for name, digits in numeric_digits(text).items():
-        if name in columns:
-            columns[name] = columns[name]._replace(precision=digits[0], scale=digits[1])
-    return replace(table, columns=columns)
+    answer = client.execute(f"SHOW CREATE TABLE {table_name(table)}")
+    if not answer.is_ok:
+        return untold(table, of_request(answer.status, answer.code, answer.message, is_settling=client.is_settling()))
+    digits = numeric_digits(answer.rows[0][0])
+    return replace(table, columns={name: with_digits(column, (name,), digits) for name, column in table.columns.items()})
 
 
-def numeric_digits(show_create: str) -> dict[str, tuple[int, int]]:
-    """Precision and scale of each NUMERIC column on the first level of a CREATE TABLE; the scale is 0 where none is shown."""
-    found = NUMERIC.finditer(show_create)
-    return {m["name"].replace('""', '"'): (int(m["precision"]), int(m["scale"] or 0)) for m in found}
+def untold(table: Table, outcome: Outcome) -> IngestError | None:
+    """What it means that CrateDB does not show the definition of one table; None where it was dropped a moment ago."""
+    if outcome.code == "table.missing":
+        return None
+    text = f"CrateDB does not show the definition of {table.full_name}, which alone tells the digits of a NUMERIC: {outcome.text}"
+    if outcome.code == "store.blocked":
+        return Retry("table.blocked", text)
+    if outcome.fate in (Fate.PARK, Fate.REJECTED):
+        return Parked("table.untold", text, subject=f"table:{table.full_name}")
+    raise as_error(outcome, "read CrateDB's catalogue")
+
+
+def has_numeric(column: Column) -> bool:
+    return column.type.startswith("numeric") or any(map(has_numeric, column.children))
+
+
+def with_digits(column: Column, path: tuple[str, ...], digits: Mapping[tuple[str, ...], tuple[int, int]]) -> Column:
+    precision, scale = digits.get(path, (column.precision, column.scale))
+    children = tuple(with_digits(child, (*path, child.name), digits) for child in column.children)
+    return column._replace(precision=precision, scale=scale, children=children)
+
+
+def numeric_digits(show_create: str) -> dict[tuple[str, ...], tuple[int, int]]:
+    """Precision and scale of each NUMERIC column and sub-column of a CREATE TABLE, by path; the scale is 0 if none is shown."""
+    found: dict[tuple[str, ...], tuple[int, int]] = {}
+    path: list[str] = []
+    for line in DEFINITION.finditer(show_create):
+        path = [*path[: len(line["indent"]) // 3 - 1], line["name"].replace('""', '"')]
+        if line["precision"] is not None:
+            found[tuple(path)] = int(line["precision"]), int(line["scale"] or 0)
+    return found

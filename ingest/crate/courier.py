@@ -21,6 +21,7 @@ from ingest.model import SUPERSEDED, WRITTEN, Change, Fate, Outcome
 
 EXPLAIN_ROWS = 10  # CrateDB gives a reason for at most ten failing rows per shard
 MAX_REQUESTS = 200  # in one attempt; at some 10 ms each a batch full of bad rows holds its writer for seconds, not minutes
+BAD_FATES = (Fate.REJECTED, Fate.RETRY)
 UNFINISHED = Outcome(Fate.RETRY, "store.unfinished", "the batch has more bad rows than one attempt takes apart")
 CARRY_FAILED = Outcome(Fate.RETRY, "store.carry_failed", "CrateDB did not copy a row to its new month")
 
@@ -35,12 +36,16 @@ class BrokenOff(Exception):
 
 @dataclass(slots=True)
 class Load:
-    """The rows of one statement on their way. outcomes: by place in entries, None while unknown."""
+    """The rows of one statement on their way. outcomes: by place in entries, None while unknown.
+
+    is_blamed: an answer named rows, among several, that failed.
+    """
 
     action: Action
     columns: tuple[str, ...]
     entries: Sequence[Entry]
     outcomes: list[Outcome | None]
+    is_blamed: bool = False
 
 
 def as_outcome(error: IngestError) -> Outcome:
@@ -81,23 +86,36 @@ class Courier:
 
     def run(self, stmt: str) -> Answer:
         """A statement without rows. Raises Reject when CrateDB refuses its content, BrokenOff when it refuses it for more."""
-        answer = self._execute(stmt, None, None)
+        answer = self.ask(stmt)
         if answer.is_ok:
             return answer
-        refused = self._refusal(answer)
+        refused = self.refusal(answer)
         if refused.fate is Fate.REJECTED:
             raise Reject(refused.code, refused.text, column=refused.column)
         raise BrokenOff(refused)
+
+    def ask(self, stmt: str) -> Answer:
+        """CrateDB's answer to a statement without rows, good or bad. Raises BrokenOff when there is none."""
+        return self._execute(stmt, None, None)
 
     # ------------------------------------------------------------ rows
 
     def _settle(self, load: Load, part: Sequence[int], creates: int | None) -> None:
         self._ask(load, part, self._form)
-        if creates is not None and any(load.outcomes[i] is not WRITTEN for i in part):
-            self._ask(load, part, self._form)  # the partition exists now, so this time the right rows are blamed
+        if self._may_blame_others(load, part, creates):
+            self._ask(load, part, self._form)  # every partition exists now, so this time the right rows are blamed
         self._explain(load, part)
         if load.action is Action.PATCH:
             self._insert_absent(load, [i for i in part if load.outcomes[i] is ABSENT])
+
+    def _may_blame_others(self, load: Load, part: Sequence[int], creates: int | None) -> bool:
+        """Whether the request may have created a partition, and so have blamed the wrong rows: the one it was to create, or one
+        that somebody dropped since the catalogue was read, which it can only have done beside rows of other months."""
+        if creates is not None:
+            return any(load.outcomes[i] is not WRITTEN for i in part)
+        if not load.is_blamed or load.action not in (Action.WRITE, Action.TOMBSTONE):
+            return False
+        return len({load.entries[i].month for i in part}) > 1
 
     def _ask(self, load: Load, part: Sequence[int], form: Form) -> None:
         """Send these rows once and note their outcomes, taking the request apart as long as it is refused as a whole."""
@@ -109,7 +127,7 @@ class Courier:
             if answer.is_ok and answer.results is not None:
                 self._note(load, part, statement, answer.results)
                 return
-            refused = self._refusal(answer)
+            refused = self.refusal(answer)
         if not self._is_worth_bisecting(refused):
             for i in part:
                 load.outcomes[i] = refused
@@ -129,6 +147,8 @@ class Courier:
         columns, good = self._statements.table.columns, (0, 1) if statement.ignores_conflict else (1,)
         for i, result in zip(part, results, strict=True):
             load.outcomes[i] = WRITTEN if result.get("rowcount") in good else of_row(load.action, result, columns)
+        found = (load.outcomes[i] for i in part)
+        load.is_blamed |= len(part) > 1 and any(o is not BARE and o is not None and o.fate in BAD_FATES for o in found)
 
     def _is_worth_bisecting(self, refused: Outcome) -> bool:
         """A refused content: always. A failure inside CrateDB: a few times, it may be one row that breaks it."""
@@ -186,7 +206,7 @@ class Courier:
 
     def _carried(self, answer: Answer, change: Change, old: int | None) -> Outcome:
         if not answer.is_ok:
-            return self._refusal(answer)
+            return self.refusal(answer)
         return WRITTEN if answer.rowcount == 1 or self._has_nothing_to_carry(change, old) else CARRY_FAILED
 
     def _has_nothing_to_carry(self, change: Change, old: int | None) -> bool:
@@ -221,7 +241,7 @@ class Courier:
             self.unsure = self.unsure or outcome.unknown
             raise BrokenOff(outcome) from error
 
-    def _refusal(self, answer: Answer) -> Outcome:
+    def refusal(self, answer: Answer) -> Outcome:
         settling = self._client.is_settling()
         refused = of_request(answer.status, answer.code, answer.message, self._statements.table.columns, is_settling=settling)
         self.unsure = self.unsure or refused.unknown

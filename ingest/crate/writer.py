@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
-from ingest.crate import catalogue
+from ingest.crate import catalogue, columns, truncation
 from ingest.crate.courier import BrokenOff, Courier, as_outcome
-from ingest.crate.http import HttpClient, tag_comment
+from ingest.crate.http import HttpClient
 from ingest.crate.plan import (
     GOOD,
     LookUp,
@@ -27,34 +27,49 @@ from ingest.crate.plan import (
     steps,
     version_look_ups,
 )
+from ingest.crate.running import BLIND_WAIT_S, HIDDEN_TEXT, RUNNING, still_running
 from ingest.crate.statements import Form, Statements
 from ingest.crate.verdicts import as_error, of_request
 from ingest.errors import IngestError, Reject
-from ingest.model import SUPERSEDED, Batch, Fate, Outcome, Result, Table
+from ingest.flow.ports import Truncation, Unsure
+from ingest.model import SUPERSEDED, Batch, Fate, NewColumn, Outcome, Result, Table
 
-RUNNING = "SELECT substr(stmt, 1, 400) FROM sys.jobs WHERE stmt LIKE '/* ingest %'"
 STILL_RUNNING = Outcome(Fate.RETRY, "store.still_running", "an earlier request for these rows has not ended yet")
+HIDDEN = Outcome(Fate.RETRY, "store.jobs_hidden", HIDDEN_TEXT)
 MAX_ROWS = 1_000_000  # no bound: the batch itself is bounded
 
 
 class HttpStore:
-    """CrateDB over HTTP. max_rows: the most rows that one request carries."""
+    """CrateDB over HTTP. max_rows: the most rows that one request carries. blind_s: see crate.running."""
 
-    def __init__(self, client: HttpClient, *, clock: Callable[[], float] = monotonic, max_rows: int = MAX_ROWS) -> None:
-        self._client, self._clock, self._max_rows = client, clock, max_rows
+    def __init__(
+        self,
+        client: HttpClient,
+        *,
+        clock: Callable[[], float] = monotonic,
+        max_rows: int = MAX_ROWS,
+        blind_s: float = BLIND_WAIT_S,
+    ) -> None:
+        self._client, self._clock, self._max_rows, self._blind_s = client, clock, max_rows, blind_s
         self._statements: dict[str, Statements] = {}
 
     def write(self, batch: Batch) -> Result:
         """Apply the batch in one attempt and answer with one outcome per change; see flow.ports.Store."""
         started_s = self._clock()
-        attempt = Attempt(self._client, batch, self._statements_of(batch.table), self._max_rows)
+        attempt = Attempt(self._client, batch, self._statements_of(batch.table), self._max_rows, self._blind_s)
         attempt.run()
         result = attempt.result()
         result.took_s = self._clock() - started_s
         return result
 
-    def describe(self, names: Collection[str]) -> Mapping[str, Table | None]:
-        return catalogue.describe(self._client, names)
+    def describe(self, names: Collection[str]) -> Mapping[str, Table | IngestError | None]:
+        return catalogue.look(self._client, names)
+
+    def add_columns(self, name: str, wanted: Sequence[NewColumn], unsure: Unsure) -> Table:
+        return columns.add_columns(self._client, name, wanted, unsure, blind_s=self._blind_s)
+
+    def empty(self, table: Table, what: Truncation, unsure: Unsure) -> Table:
+        return truncation.empty(self._client, table, what, unsure, blind_s=self._blind_s)
 
     def probe(self) -> None:
         answer = self._client.execute("SELECT 1")
@@ -74,8 +89,8 @@ class HttpStore:
 class Attempt:
     """One attempt at one batch."""
 
-    def __init__(self, client: HttpClient, batch: Batch, statements: Statements, max_rows: int) -> None:
-        self._client, self._batch, self._statements = client, batch, statements
+    def __init__(self, client: HttpClient, batch: Batch, statements: Statements, max_rows: int, blind_s: float) -> None:
+        self._client, self._batch, self._statements, self._blind_s = client, batch, statements, blind_s
         self._changes = list(batch.changes)
         self._versions_first = version_look_ups(batch) if batch.mostly_stale and statements.is_ordered else []
         self._courier = Courier(client, statements, self._changes, batch.tag, form=self._form(), max_rows=max_rows)
@@ -125,8 +140,12 @@ class Attempt:
         if not self._batch.unsure:
             return
         self._still_running = list(self._batch.unsure)
-        heads = [str(row[0]) for row in self._courier.run(RUNNING).rows]
-        self._still_running = [tag for tag in self._batch.unsure if any(head.startswith(tag_comment(tag)) for head in heads)]
+        look = still_running(self._courier.ask(RUNNING), self._batch.unsure)
+        if look.refusal is not None:
+            raise BrokenOff(self._courier.refusal(look.refusal))
+        if look.is_hidden and self._batch.unsure_for_s < self._blind_s:
+            raise BrokenOff(HIDDEN)
+        self._still_running = [] if look.is_hidden else look.running
         if self._still_running:
             raise BrokenOff(STILL_RUNNING)
 

@@ -25,7 +25,9 @@ class Books:
 
     repeats: records among `read` that were read once already, after a crash or a hand-over, as far as commits told.
     records: (table, end) -> records; the table is "" for records that name none (control records, broken ones).
-    rows: (table, fate) -> rows as CrateDB answered for them. skips: reason -> records. codes: code -> dead letters.
+    rows: (table, fate) -> rows as CrateDB answered for them.
+    ignored_fields: table -> fields of records that had no column and were left out.
+    skips: reason -> records. codes: code -> dead letters.
     """
 
     read: int = 0
@@ -36,6 +38,7 @@ class Books:
     skips: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     retries: Counter[str] = field(default_factory=Counter)
+    ignored_fields: Counter[str] = field(default_factory=Counter)
     repeats: int = 0
 
     def settled(self, ticket: Ticket) -> None:

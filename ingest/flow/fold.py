@@ -48,6 +48,11 @@ class Fold:
         self.size_bytes += change.size_bytes
         return True
 
+    def put(self, entry: Folded) -> None:
+        """Take in what was folded already, of a key that is not here."""
+        self.entries[entry.survivor.key] = entry
+        self.size_bytes += entry.survivor.size_bytes
+
 
 def fold_in(entry: Folded, change: Change) -> bool:
     """Add a change to the changes of its key; False, and nothing done, when one request cannot stand for both."""

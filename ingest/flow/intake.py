@@ -7,16 +7,17 @@ Runs in the loop's thread.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from ingest.errors import Parked, Reject
+from ingest.errors import NewFields, Parked, Reject
 from ingest.flow.ledger import Settled, Ticket
 from ingest.flow.ports import Decoder, Router
 from ingest.flow.state import State
 from ingest.flow.tables import Target
-from ingest.model import Change, Envelope, NeedSchema, Op, Partition, Position, Record, Skip
+from ingest.flow.truncates import Truncates
+from ingest.model import Change, Envelope, NeedSchema, Op, Partition, Record, Skip
 
-Need = tuple[str, object]  # ("schema", id) or ("table", full name)
+Need = tuple[str, object]  # ("schema", id), ("table" or "fields", full name), ("truncate", position)
 RejectRecord = Callable[[Ticket, Reject, str], None]
 
 
@@ -36,7 +37,7 @@ class Intake:
         self._router = router
         self._reject = reject
         self._partitions: dict[tuple[str, int], Partition] = {}
-        self._truncates_told: set[Position] = set()
+        self.truncates = Truncates(state)
 
     def admit(self, records: Sequence[Record], now_s: float, now_ms: int) -> None:
         """Take the records in; those of partitions that are handed back meanwhile are dropped, Kafka will give them again."""
@@ -96,17 +97,21 @@ class Intake:
             self._state.park(named(error, ticket), now_ms)
             self._state.rewind(ticket)
 
-    def _changes(self, ticket: Ticket, envelopes: Iterable[Envelope], now_ms: int) -> list[tuple[str, Change]]:
-        """One change per row, with the full name of its table; a truncate that its owner lets pass gives none."""
+    def _changes(self, ticket: Ticket, envelopes: Sequence[Envelope], now_ms: int) -> list[tuple[str, Change]]:
+        """One change per row, with the full name of its table; a truncate that has been seen to gives none."""
         changes = []
         for envelope in envelopes:
             name = self._router.route(ticket.record.topic, envelope.table)
             target = self._target(name, ticket)
             ticket.table = name
             if envelope.op is Op.TRUNCATE:
-                self._truncate(target, ticket)
-            else:
+                self._truncate(target, ticket, envelope if len(envelopes) == 1 else None, now_ms)
+                continue
+            try:
                 changes.append((name, target.mapper.map(envelope, ticket.record, now_ms)))
+            except NewFields as news:
+                self._state.tables.newcomers.note(name, news.columns)
+                raise Missing(("fields", name)) from None
         return changes
 
     def _target(self, name: str, ticket: Ticket) -> Target:
@@ -123,21 +128,12 @@ class Intake:
             raise Missing(("table", name))
         return target
 
-    def _truncate(self, target: Target, ticket: Ticket) -> None:
-        """A truncate removes rows that no key names: the owner decides, and parks by default.
-
-        Met again at the same place, it has been unparked: then it passes.
-        """
-        at = ticket.record.at
-        if target.mapper.truncate == "skip" or at in self._truncates_told:
+    def _truncate(self, target: Target, ticket: Ticket, envelope: Envelope | None, now_ms: int) -> None:
+        """Let a truncate pass, or hold its partition until the table is empty. envelope: None where it is one of several rows."""
+        if self.truncates.is_done(target, ticket.record.at):
             return
-        self._truncates_told.add(at)
-        raise Parked(
-            "topic.truncate",
-            f"the source truncated {target.table.full_name} at {at}: empty the table by hand if it should follow, "
-            'then `ingest unpark` goes on behind the truncate (`truncate = "skip"` in the contract never stops for one)',
-            subject=f"topic:{at.topic}",
-        )
+        self.truncates.begin(target, ticket, envelope, now_ms)
+        raise Missing(("truncate", ticket.record.at))
 
     def _add(self, ticket: Ticket, changes: list[tuple[str, Change]], now_s: float) -> None:
         if not changes:

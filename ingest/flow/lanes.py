@@ -39,6 +39,7 @@ class LaneState:
     resting_until_s: float = 0.0
     attempts: int = 0
     unsure: tuple[str, ...] = ()
+    unsure_since_s: float = 0.0
     stale_streak: int = 0
     sent: int = 0
 
@@ -105,6 +106,23 @@ class LaneState:
         """Send these entries once more, as they are, before anything else of this lane."""
         self.redo.appendleft(fold_of(entries, now_s))
 
+    def mingle(self, entries: Sequence[Folded], now_s: float) -> None:
+        """Send these entries once more, beside others: with the next batch. Those behind which changes of their key wait go first
+        and alone, as `again` has it."""
+        waiting = {key for fold in (*self.redo, *self.sealed, *self.open) for key in fold.entries}
+        ahead = [entry for entry in entries if entry.survivor.key in waiting]
+        for entry in entries:
+            if entry.survivor.key not in waiting:
+                self._next(now_s).put(entry)
+        if ahead:
+            self.again(ahead, now_s)
+
+    def _next(self, now_s: float) -> Fold:
+        """The fold that goes next if nothing is to be sent again; a new one if there is none."""
+        if not self.sealed and not self.open:
+            self.open.append(Fold(now_s))
+        return self.sealed[0] if self.sealed else self.open[0]
+
     def again_singly(self, entries: Sequence[Folded], now_s: float) -> None:
         """Send every member of these entries by itself, oldest first: first all first members, then all second ones, ..."""
         longest = max(len(entry.members) for entry in entries)
@@ -163,6 +181,17 @@ class Lanes:
             state = self._lanes[lane] = LaneState(lane, self._rules)
         self._busy[lane] = state
         state.add(change, now_s)
+
+    def of(self, table: str) -> Iterator[LaneState]:
+        return (state for lane, state in self._lanes.items() if lane.table == table)
+
+    def are_out(self, table: str) -> bool:
+        """Whether a writer has a batch for this table."""
+        return any(state.out is not None for state in self.of(table))
+
+    def are_busy(self, table: str) -> bool:
+        """Whether anything for this table waits or is out."""
+        return any(not state.is_idle for state in self.of(table))
 
     def due(self, now_s: float, flushing: Callable[[LaneState], bool]) -> Iterator[tuple[LaneState, str]]:
         """Lanes whose next batch should go now, the longest unsent first, each with its reason."""

@@ -57,8 +57,11 @@ class Loop:
         self.rules = rules
         self.state = State(rules, world.source, world.observer, world.tables)
         self.settling = Settling(self.state, world.dead_letters)
-        self.intake = Intake(self.state, world.decoder, world.router, self.settling.reject)
-        self.errands = Errands(self.state, world.crew, self.intake, world.errand_store, world.registry, world.take_schema)
+        self.intake = Intake(self.state, world.decoder, world.router, self.settling.doubt)
+        self.truncates = self.intake.truncates
+        self.errands = Errands(
+            self.state, world.crew, self.intake, self.settling.believe, world.errand_store, world.registry, world.take_schema
+        )
         self.membership = Membership(self.state, self.pump, world.clock)
         self.pressure = Pressure(self.state)
         self.stopping = Event()
@@ -77,6 +80,7 @@ class Loop:
         now_s = self.world.clock()
         self.intake.admit(records, now_s, self.world.wall_ms())
         self.pump(now_s)
+        self.state.books.ignored_fields.update(self.state.tables.take_ignored())
         self.park_what_must()
         self.heed_operator()
         self.pressure.relieve(self.world.dead_letters.backlog_bytes, pause_all=self.is_draining)
@@ -115,15 +119,16 @@ class Loop:
                 room -= 1
 
     def submit(self, lane: LaneState, reason: str, now_s: float) -> bool:
-        """Send the lane's next batch; False when its table is not known (it is asked for again)."""
+        """Send the lane's next batch; False when its table is not known (it is asked for again) or gets a column."""
         target = self.state.tables.get(lane.lane.table)
-        if target is None:
+        if target is None or lane.lane.table in self.state.quiet:
             return False
         fold = lane.take(now_s)
         is_stale = lane.stale_streak >= STALE_STREAK and lane.sent % SENSE_EVERY != 0
         changes = [entry.survivor for entry in fold.entries.values()]
         tag = f"{self.rules.group_id} {lane.lane} {next(self._tags)}"
-        self.world.crew.submit(Batch(lane.lane, target.table, changes, tag, lane.unsure, is_stale, reason))
+        unsure_for_s = now_s - lane.unsure_since_s
+        self.world.crew.submit(Batch(lane.lane, target.table, changes, tag, lane.unsure, is_stale, reason, unsure_for_s))
         self.in_flight += 1
         return True
 

@@ -6,10 +6,21 @@ Each has a real and an in-memory implementation, and one contract test runs over
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from ingest.errors import Reject
-from ingest.model import Batch, Change, Decoded, Envelope, Partition, Position, Record, Result, Table
+from ingest.errors import IngestError, Reject
+from ingest.model import (
+    Batch,
+    Change,
+    Decoded,
+    Envelope,
+    NewColumn,
+    Partition,
+    Position,
+    Record,
+    Result,
+    Table,
+)
 
 
 class Commit(NamedTuple):
@@ -78,6 +89,9 @@ class Source(Protocol):
     def lag(self, partition: Partition) -> int | None:
         """Records between position and the end as last heard, without a request; None if not known."""
 
+    def partition_count(self, topic: str) -> int | None:
+        """How many partitions the topic has, None if not known. Does not block."""
+
     def is_healthy(self) -> tuple[bool, str]:
         """Whether the group membership is alive, and if not, a sentence."""
 
@@ -113,6 +127,24 @@ class DeadLetters(Protocol):
     def close(self, timeout_s: float) -> None: ...
 
 
+class Unsure(NamedTuple):
+    """Requests of ours whose answer never came: their tags, and the seconds since the last of them was given up."""
+
+    tags: tuple[str, ...] = ()
+    for_s: float = 0.0
+
+
+class Truncation(NamedTuple):
+    """What a TRUNCATE of the source leaves in each row of a table of level ordered that is older: the cdc_* columns and values.
+
+    version: None in a table of level arrival, whose rows are deleted.
+    """
+
+    version: str | None
+    columns: tuple[str, ...] = ()
+    row: tuple[Any, ...] = ()
+
+
 class Store(Protocol):
     """CrateDB as a writer thread sees it: one Store per thread."""
 
@@ -120,9 +152,20 @@ class Store(Protocol):
         """Apply the batch in one attempt and answer with one outcome per change. Blocks; never raises for what a row,
         a table or the server does: those are outcomes."""
 
-    def describe(self, names: Collection[str]) -> Mapping[str, Table | None]:
-        """The tables of these full names as the catalogue shows them now, None for one that does not exist.
-        Raises Retry when the catalogue cannot be read, Stop when it refuses us."""
+    def describe(self, names: Collection[str]) -> Mapping[str, Table | IngestError | None]:
+        """The tables of these full names as the catalogue shows them now, None for one that does not exist; Retry or Parked for
+        one with trouble of its own. Raises Retry when the catalogue cannot be read, Stop when it refuses us."""
+
+    def add_columns(self, name: str, columns: Sequence[NewColumn], unsure: Unsure) -> Table:
+        """The table of that full name once it has these columns; those that it has already stay as they are.
+
+        No batch of ours for the table may be out. Raises Retry also while a request may still write without the new columns,
+        Parked when the table cannot have them."""
+
+    def empty(self, table: Table, truncation: Truncation, unsure: Unsure) -> Table:
+        """The table once no row in it is older than this truncate; again is the same. No batch of ours for it may be out.
+
+        Raises Retry, Parked."""
 
     def probe(self) -> None:
         """One cheap request. Raises Retry when CrateDB is not well, Stop when it refuses us."""
@@ -150,13 +193,23 @@ class Mapper(Protocol):
 
     @property
     def truncate(self) -> str:
-        """What the table's owner wants at a truncate: "park" or "skip"."""
+        """What the table's owner wants at a truncate: "park", "skip" or "empty"."""
+
+    @property
+    def unknown_policy(self) -> str:
+        """What becomes of fields without a column: "ignore", "extra", "reject" or "add"."""
 
     def map(self, envelope: Envelope, record: Record, now_ms: int) -> Change:
-        """Raises Reject for a row that can never be stored."""
+        """Raises Reject for a row that can never be stored, NewFields for one with fields that nobody was told of."""
 
-    def take_unknown_fields(self) -> Collection[str]:
-        """Fields without a column that were seen since the last call."""
+    def truncation(self, envelope: Envelope, record: Record, now_ms: int) -> Truncation:
+        """What a truncate means. Raises Reject where it has no place in the table's order."""
+
+    def stop_at_new_fields(self, passed: Collection[str] | None) -> None:
+        """Raise NewFields for a field without a column that is not among these; None: for none."""
+
+    def take_unknown_fields(self) -> Mapping[str, int]:
+        """Records that brought each field without a column since the last call."""
 
 
 class Router(Protocol):

@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ingest.errors import Parked, Reject, Stop
+from ingest.flow.faults import LONE_ROWS, LONE_WAIT_S, Faults, is_fault
 from ingest.flow.fold import Folded
 from ingest.flow.lanes import LaneState
 from ingest.flow.ledger import Settled, Ticket
 from ingest.flow.ports import DeadLetters, Letter
 from ingest.flow.regulator import wait_s
+from ingest.flow.second_look import Doubt
 from ingest.flow.state import State
 from ingest.model import Fate, Outcome, Partition, Position, Result
 
@@ -33,6 +35,7 @@ class Settling:
         self._state = state
         self._dead_letters = dead_letters
         self._letters: dict[Position, Ticket] = {}
+        self._faults = Faults()
 
     # ------------------------------------------------------------ batches
 
@@ -42,10 +45,13 @@ class Settling:
         lane = state.lanes[result.batch.lane]
         entries = list(lane.back().entries.values())
         state.tables.add_months(lane.lane.table, result.new_months)
-        again, refused, bad = self._sort(lane, entries, result.outcomes)
+        outcomes = self._faults.judged(result.batch.table, entries, result.outcomes, now_s)
+        again, refused, bad = self._sort(lane, entries, outcomes)
         if refused:
             lane.again_singly(refused, now_s)
-        if again:
+        if are_lone_faults(bad):
+            lane.mingle(again, now_s)
+        elif again:
             lane.again(again, now_s)
         self._rest(lane, result, bad, now_s)
         self._regulate(result, bad, now_s)
@@ -74,7 +80,7 @@ class Settling:
             elif len(entry.members) > 1:
                 refused.append(entry)
             else:
-                self.reject(entry.newest.ticket, Reject(outcome.code, outcome.text, column=outcome.column), "write")
+                self.doubt(entry.newest.ticket, Reject(outcome.code, outcome.text, column=outcome.column), "write")
         return again, refused, bad
 
     def _written(self, entry: Folded, outcome: Outcome) -> None:
@@ -96,13 +102,16 @@ class Settling:
 
     def _rest(self, lane: LaneState, result: Result, bad: Sequence[Outcome], now_s: float) -> None:
         """Let a lane that must send again wait, longer each time; a lane that is well starts afresh."""
+        if not set(result.unsure) <= set(lane.unsure):
+            lane.unsure_since_s = now_s
         lane.unsure = result.unsure
         if not bad:
             lane.attempts = 0
             return
         lane.attempts += 1
         blocked = any(outcome.code == "store.blocked" for outcome in bad)
-        lane.resting_until_s = now_s + (BLOCKED_WAIT_S if blocked else wait_s(lane.attempts))
+        pause_s = BLOCKED_WAIT_S if blocked else wait_s(lane.attempts)
+        lane.resting_until_s = now_s + (min(pause_s, LONE_WAIT_S) if are_lone_faults(bad) else pause_s)
         self._state.books.retries.update(Counter(outcome.code for outcome in bad))
         self._state.observer.event(
             "warning", "batch_retry", lane=str(lane.lane), code=bad[0].code, text=bad[0].text, rows=len(bad),
@@ -151,6 +160,18 @@ class Settling:
 
     # ------------------------------------------------------------ dead letters
 
+    def doubt(self, ticket: Ticket, reject: Reject, stage: str) -> None:
+        """Reject the ticket's record once the catalogue still shows the table that the record does not fit."""
+        if ticket.table and stage != "decode":
+            self._state.second_look.add(Doubt(ticket, reject, stage))
+        else:
+            self.reject(ticket, reject, stage)
+
+    def believe(self, table: str) -> None:
+        """The catalogue shows the table as we knew it, so what was rejected before it was asked is rejected."""
+        for ticket, reject, stage in self._state.second_look.answered(table):
+            self.reject(ticket, reject, stage)
+
     def reject(self, ticket: Ticket, reject: Reject, stage: str) -> None:
         """Send the ticket's record to the dead-letter topic, once, however many of its rows are rejected."""
         if not ticket.page.is_open:
@@ -170,6 +191,11 @@ class Settling:
             ticket = self._letters.pop(position, None)
             if ticket is not None:
                 self._settle(ticket, Settled.DEAD_LETTERED)
+
+
+def are_lone_faults(bad: Sequence[Outcome]) -> bool:
+    """Whether all that went wrong is that CrateDB failed inside on a few rows, which may then travel beside others."""
+    return 0 < len(bad) <= LONE_ROWS and all(map(is_fault, bad))
 
 
 def is_store_down(outcome: Outcome) -> bool:

@@ -13,6 +13,7 @@ from ingest.flow.ledger import Ledger, Ticket
 from ingest.flow.parking import Parking, Place
 from ingest.flow.ports import Commit, Observer, Source
 from ingest.flow.regulator import Regulator
+from ingest.flow.second_look import SecondLook
 from ingest.flow.tables import Tables
 from ingest.flow.windows import Window, from_metadata, is_over, to_metadata
 from ingest.model import Partition
@@ -40,6 +41,7 @@ class Rules:
     dlq_max_ratio: float = 0.1
     dlq_window: int = 1_000
     stale_max_ratio: float = 0.99
+    add_columns_max: int = 100
     # What Python keeps per record besides its bytes (record, ticket, change, row, fold entry), measured at 12 columns.
     record_overhead_bytes: int = 2_500
 
@@ -60,6 +62,7 @@ class State:
 
     held: tickets that wait, by partition, in order; needs: for what.
     handed_back: partitions that were handed back during this poll. to_park: what will be parked at the end of this step.
+    quiet: tables whose lanes send nothing, because a column is being added. second_look: rejections that are not believed yet.
     """
 
     rules: Rules
@@ -73,6 +76,8 @@ class State:
     watched: dict[Partition, Watched] = field(default_factory=dict)
     handed_back: set[Partition] = field(default_factory=set)
     to_park: list[Parked] = field(default_factory=list)
+    quiet: set[str] = field(default_factory=set)
+    second_look: SecondLook = field(default_factory=SecondLook)
     lanes: Lanes = field(init=False)
     regulator: Regulator = field(init=False)
     parking: Parking = field(init=False)
@@ -133,6 +138,8 @@ class State:
         """These go on: with fresh windows, so that what parked them before does not park them at once again."""
         for place in places:
             self.observer.event("info", "unparked", subject=place.subject, code=place.code)
+            if place.kind == "table":
+                self.tables.newcomers.begin_anew(place.name)
             for partition, watched in self.watched.items():
                 if place.kind == "topic" and partition.topic == place.name:
                     watched.rejects.clear()

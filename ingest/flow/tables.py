@@ -5,17 +5,21 @@ Owned by the loop's thread. Asks nothing by itself: it says what should be asked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ingest.errors import Parked
+from ingest.errors import IngestError, Parked
+from ingest.flow.newcomers import Newcomers
 from ingest.flow.ports import Mapper
-from ingest.model import Partition, Table
+from ingest.model import NewColumn, Partition, Table
 
 REFRESH_S = 30.0
 # A node that has just started shows no tables for up to half a minute (seen: 15 s), so "missing" is believed only after this.
 MISSING_GRACE_S = 20.0
 ASK_AGAIN_S = 2.0
+# How soon the catalogue is asked again because rows are rejected, see flow.second_look.
+LOOK_AGAIN_S = 0.25
 
 
 @dataclass(slots=True)
@@ -25,6 +29,16 @@ class Target:
     table: Table
     mapper: Mapper
     feeders: set[Partition] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class News:
+    """What descriptions brought. changed: names that are new or changed; reshaped: those of them in which a column went or got
+    another type, so that what was mapped before is wrong now; parked: what must be parked."""
+
+    changed: list[str] = field(default_factory=list)
+    reshaped: list[str] = field(default_factory=list)
+    parked: list[Parked] = field(default_factory=list)
 
 
 class Tables:
@@ -37,6 +51,8 @@ class Tables:
         self._wanted: dict[str, set[Partition]] = {}
         self._asked_s: dict[str, float] = {}
         self._refreshed_s = 0.0
+        self._troubles: dict[str, str] = {}
+        self.newcomers = Newcomers()
 
     def get(self, name: str) -> Target | None:
         """The table of that full name, None while nobody has described it yet."""
@@ -54,9 +70,11 @@ class Tables:
         target = self._targets.get(name)
         return target.feeders if target else self._wanted.get(name, set())
 
-    def to_ask(self, now_s: float) -> Collection[str]:
-        """The names whose description is wanted now: unknown ones every ASK_AGAIN_S, known ones every REFRESH_S."""
+    def to_ask(self, now_s: float, doubted: Collection[str] = ()) -> Collection[str]:
+        """The names whose description is wanted now: unknown ones every ASK_AGAIN_S, known ones every REFRESH_S, and those about
+        which there is doubt every LOOK_AGAIN_S."""
         due = {name for name in self._wanted if now_s - self._asked_s.get(name, -ASK_AGAIN_S) >= ASK_AGAIN_S}
+        due |= {name for name in doubted if now_s - self._asked_s.get(name, -LOOK_AGAIN_S) >= LOOK_AGAIN_S}
         if now_s - self._refreshed_s >= REFRESH_S:
             self._refreshed_s = now_s
             due |= self._targets.keys()
@@ -67,20 +85,34 @@ class Tables:
         """The catalogue may have changed: ask for all tables at the next occasion."""
         self._refreshed_s = float("-inf")
 
-    def learn(self, found: Mapping[str, Table | None], now_s: float) -> tuple[list[str], list[Parked]]:
-        """Take descriptions in: the names that are new or changed, and what must be parked."""
-        changed: list[str] = []
-        parked: list[Parked] = []
+    def learn(self, found: Mapping[str, Table | IngestError | None], now_s: float) -> News:
+        """Take descriptions in. A table that has trouble of its own keeps the one that it has."""
+        news = News()
         for name, table in found.items():
-            was_missing = name in self._missing_since
-            try:
-                if self._is_missing(name, table, now_s):
-                    parked.append(missing(name))
-                elif table is not None and (self._take(name, table) or was_missing):
-                    changed.append(name)
-            except Parked as error:
-                parked.append(Parked(error.code, error.text, subject=error.subject or f"table:{name}"))
-        return changed, parked
+            self._troubles.pop(name, None)
+            if isinstance(table, Parked):
+                news.parked.append(Parked(table.code, table.text, subject=f"table:{name}"))
+            elif isinstance(table, IngestError):
+                self._troubles[name] = table.text
+            else:
+                self._learn(name, table, now_s, news)
+        return news
+
+    def _learn(self, name: str, table: Table | None, now_s: float, news: News) -> None:
+        was_missing, old = name in self._missing_since, self._targets.get(name)
+        try:
+            if self._is_missing(name, table, now_s):
+                news.parked.append(missing(name))
+            elif table is not None and (self._take(name, table) or was_missing):
+                news.changed.append(name)
+                if old is not None and is_reshaped(old.table, table):
+                    news.reshaped.append(name)
+        except Parked as error:
+            news.parked.append(Parked(error.code, error.text, subject=error.subject or f"table:{name}"))
+
+    def trouble(self) -> str | None:
+        """Why a table cannot be described now, None when all can."""
+        return next(iter(self._troubles.values()), None)
 
     def doubt(self, name: str) -> None:
         """CrateDB contradicts what we know of the table: forget it and ask again."""
@@ -95,6 +127,27 @@ class Tables:
         if target is not None and not target.table.months.issuperset(months):
             target.table = replace(target.table, months=target.table.months.union(months))
 
+    # ------------------------------------------------------------ fields without a column
+
+    def looked_for(self, name: str, asked: Sequence[NewColumn]) -> list[NewColumn]:
+        """The catalogue was asked for these fields: those without a column, which pass from now on."""
+        target = self._targets.get(name)
+        if target is None:
+            return []
+        lacking = self.newcomers.looked_for(target.table, asked)
+        target.mapper.stop_at_new_fields(self.newcomers.passed(name))
+        return lacking
+
+    def take_ignored(self) -> Counter[str]:
+        """By table: fields of records that had no column and were left out, since the last call."""
+        found: Counter[str] = Counter()
+        for name, target in self._targets.items():
+            if target.mapper.unknown_policy == "ignore" and (fields := target.mapper.take_unknown_fields()):
+                found[name] = sum(fields.values())
+        return found
+
+    # ------------------------------------------------------------ small parts
+
     def _is_missing(self, name: str, table: Table | None, now_s: float) -> bool:
         if table is not None:
             self._missing_since.pop(name, None)
@@ -108,8 +161,16 @@ class Tables:
             old.table = table
             return False
         mapper = self._compile(table)
+        mapper.stop_at_new_fields(self.newcomers.passed(name))
+        self.newcomers.first_seen(table)
         self._targets[name] = Target(table, mapper, old.feeders if old else self._wanted.pop(name, set()))
         return True
+
+
+def is_reshaped(old: Table, new: Table) -> bool:
+    """Whether what was mapped for the old table does not fit the new one: more than columns were added to it."""
+    kept = {name: new.columns.get(name) for name in old.columns}
+    return kept != dict(old.columns) or replace(old, columns=new.columns, months=new.months) != new
 
 
 def missing(name: str) -> Parked:

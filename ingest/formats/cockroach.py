@@ -1,6 +1,7 @@
 """CockroachDB's changefeeds: wrapped, enriched, row and bare envelopes, in JSON and Avro, and batches of the webhook sink.
 
-A delete that a feed cannot tell apart from a change is refused, never guessed. Pure; used by the loop's thread.
+A delete that a feed cannot tell apart from a change is refused, never guessed; a query that selects event_op() tells it.
+Pure; used by the loop's thread.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from ingest.errors import Reject
-from ingest.formats import controls, json, positions
+from ingest.formats import controls, json, positions, several
 from ingest.formats.message import Key, Message, ambiguous_tombstone, deleted_by_key, need_row
 from ingest.model import Decoded, Envelope, Fields, Op, RowSchema
 
@@ -21,6 +22,14 @@ _OPS: Final = {"c": Op.INSERT, "u": Op.INSERT, "d": Op.DELETE}  # enriched `u` c
 
 _WORDS: Final = tuple(_OPS)  # compared, not hashed: a row may have a list in a column of that name
 _ABSENT: Final = msgspec.Raw(b"")
+
+# What encode_json_value_null_as_object writes for a null inside a JSON column, to tell it from SQL's NULL; CrateDB has but one.
+_JSON_NULL: Final = {"__crdb_json_null__": True}
+_JSON_NULL_TEXT: Final = b"__crdb_json_null__"
+
+# Columns of a CDC query (CREATE CHANGEFEED ... AS SELECT), under the names that they have unless the query renames them.
+EVENT_OP, PREVIOUS = "event_op", "cdc_prev"
+_QUERY_OPS: Final = ("insert", "update", "upsert", "delete")
 
 
 class _Wrapped(msgspec.Struct, gc=False, forbid_unknown_fields=True):
@@ -54,7 +63,11 @@ class Cockroach:
         before_text = bytes(seen.before)
         before = json.decode_row(before_text) if before_text else None
         if message.body.count(b'":') != _names(seen, before_text):
+            if _JSON_NULL_TEXT in message.body:
+                return None
             json.refuse_duplicates(message.body, json.decode_loosely(message.body))
+        if seen.after is not None and PREVIOUS in seen.after:
+            return None
         key = message.key if seen.key is None else Key(tuple(seen.key), like_cockroach=True)
         version = positions.hlc(seen.updated or seen.mvcc_timestamp)
         table = () if seen.topic is None else _table(seen.topic, message)
@@ -83,28 +96,26 @@ class Cockroach:
         return deleted_by_key(message.key)
 
     def _batch(self, message: Message, parts: list[Any]) -> Decoded:
-        envelopes: list[Envelope] = []
-        for part in parts:
-            if part.__class__ is not dict or not is_wrapped(part):
-                raise Reject("cockroach.batch", "a webhook batch holds what is no wrapped change: check the topic's format")
-            envelopes.append(self._wrapped(message, part))
-        return envelopes
+        """Changes and resolved timestamps, each with its own key."""
+        if not all(_is_message(part) for part in parts):
+            raise Reject("cockroach.batch", "a webhook batch holds what is no change of a feed: check the topic's format")
+        return several.joined(self.read(Message(message.record, message.key, message.body, part)) for part in parts)
 
     def _captured(self, message: Message, value: Fields) -> Decoded:
         """What a Pub/Sub or Pulsar sink puts around a change."""
-        inner = Message(message.record, _array_key(value["Key"]) or message.key, message.body, value["Value"])
-        return self.read(inner)
+        key, inner = (value["Key"], value["Value"]) if "Key" in value else (value["key"], value["value"])
+        return self.read(Message(message.record, _array_key(key) or message.key, message.body, inner))
 
     def _wrapped(self, message: Message, value: Fields) -> Envelope:
-        after = value.get("after")
-        before = value.get("before")
+        after, before = _image(value, "after"), _image(value, "before")
+        previous = None if after is None else _take_previous(after)
         return self._change(
             _array_key(value.get("key")) or message.key,
-            None if after is None else need_row(after, "after"),
-            None if before is None else need_row(before, "before"),
+            after,
+            before or previous,
             positions.hlc(value.get("updated") or value.get("mvcc_timestamp")),
             table=_table(value.get("topic"), message),
-            before_real="before" in value,
+            before_real="before" in value or previous is not None,
             schema=message.row_schema("after"),
         )
 
@@ -114,13 +125,13 @@ class Cockroach:
         source = source if source.__class__ is dict else {}
         named = value.get("key")
         key = message.key if named.__class__ is not dict else msgspec.structs.replace(message.key, value=named)
-        after, before = value.get("after"), value.get("before")
+        after, before = _image(value, "after"), _image(value, "before")
         if (after is None) is not (_OPS[word] is Op.DELETE):
             raise Reject("cockroach.op", "'op' and 'after' contradict each other: check the topic's format")
         return self._change(
             key,
-            None if after is None else need_row(after, "after"),
-            None if before is None else need_row(before, "before"),
+            after,
+            before,
             positions.hlc(source.get("ts_hlc") or source.get("mvcc_timestamp")),
             table=tuple(source[name] for name in ("database_name", "schema_name", "table_name") if source.get(name)),
             before_real=before is not None,
@@ -138,10 +149,16 @@ class Cockroach:
             schema = message.row_schema("")
         metadata = metadata if metadata.__class__ is dict else {}
         key = _array_key(metadata.get("key")) or message.key
-        if not self._rows:
-            refuse_ambiguous_delete(row, key)
         version = positions.hlc(metadata.get("updated") or metadata.get("mvcc_timestamp"))
-        return self._change(key, row, None, version, table=_table(metadata.get("topic"), message), schema=schema)
+        table, is_new = _table(metadata.get("topic"), message), row.get(PREVIOUS, row) is None
+        row = _without_json_nulls(row)
+        previous, word = _take_previous(row), row.get(EVENT_OP)
+        if word.__class__ is str and word in _QUERY_OPS:
+            after, before = (None, previous or row) if word == "delete" else (row, previous)
+            return self._change(key, after, before, version, table, previous is not None, schema, word)
+        if not (self._rows or is_new):
+            refuse_ambiguous_delete(row, key)
+        return self._change(key, row, previous, version, table, previous is not None, schema)
 
     def _change(
         self,
@@ -163,6 +180,25 @@ class Cockroach:
         return Envelope(op, key.value, after, before, table, version, ts_ms, before_real, schema, key.schema, word)
 
 
+def _image(value: Fields, part: str) -> Fields | None:
+    row = value.get(part)
+    return None if row is None else _without_json_nulls(need_row(row, part))
+
+
+def _without_json_nulls(row: Fields) -> Fields:
+    if _JSON_NULL not in row.values():
+        return row
+    return {name: None if value == _JSON_NULL else value for name, value in row.items()}
+
+
+def _take_previous(row: Fields) -> Fields | None:
+    """The image of before that a query selected, taken out of the row; None for a row that is new."""
+    previous = row.pop(PREVIOUS, None)
+    if previous.__class__ is not dict or all(value is None for value in previous.values()):
+        return None
+    return _without_json_nulls(previous)
+
+
 def is_wrapped(value: Fields) -> bool:
     """Document 001's `{"after", "segment", "last_seen"}` is a row of a view and no change: all names must be the feed's."""
     return "after" in value and value.keys() <= WRAPPED
@@ -182,7 +218,24 @@ def is_batch(value: Fields) -> bool:
 
 
 def is_capture(value: Fields) -> bool:
-    return value.keys() == {"Key", "Value", "Topic"} and value["Value"].__class__ is dict
+    """What Pub/Sub and Pulsar sinks put around a change; older ones in small letters, which a row might have too."""
+    if value.keys() == {"Key", "Value", "Topic"}:
+        return value["Value"].__class__ is dict
+    return value.keys() == {"key", "value", "topic"} and value["key"].__class__ is list and _is_message(value["value"])
+
+
+def is_query(value: Fields) -> bool:
+    """A row of a CDC query that selects what the row was before."""
+    return PREVIOUS in value and (value[PREVIOUS] is None or value[PREVIOUS].__class__ is dict)
+
+
+def _is_message(value: Any) -> bool:
+    """Whether a value is a change or a resolved timestamp beyond doubt."""
+    if value.__class__ is not dict:
+        return False
+    if is_wrapped(value) or is_enriched(value) or value.get("__crdb__").__class__ is dict:
+        return True
+    return controls.cockroach(value) is not None
 
 
 def is_avro_resolved(value: Fields) -> bool:

@@ -59,13 +59,12 @@ class Wrapper:
     """Cuts payloads out of the records of one topic (or of its keys)."""
 
     def __init__(self) -> None:
+        self.is_used = False  # as long as it is not, there is nothing to cut
         self._prefixes: list[tuple[bytes, ValueSchema | None]] = []
         self._schemas: dict[bytes, ValueSchema | None] = {}
 
     def cut(self, text: bytes) -> tuple[bytes, ValueSchema | None]:
         """The payload's text and its schema; the whole text where its beginning was not seen before."""
-        if not self._prefixes:
-            return text, None
         for place, (prefix, schema) in enumerate(self._prefixes):
             if text.startswith(prefix) and text[-1] == CLOSING_BRACE:
                 if place:
@@ -79,6 +78,7 @@ class Wrapper:
         schema = self._schema(bytes(wrapped.schema), declared)
         payload = bytes(wrapped.payload)
         if text.endswith(payload + b"}"):
+            self.is_used = True
             self._prefixes.insert(0, (text[: -len(payload) - 1], schema))
             del self._prefixes[KNOWN_PREFIXES:]
         return payload, schema

@@ -7,26 +7,29 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ingest.formats import positions
+from ingest.formats import positions, signals
 from ingest.formats.message import Key
 from ingest.model import Fields, Skip
 
 _TRANSACTION: Final = frozenset({"status", "id"})
 _NOTIFICATION: Final = frozenset({"aggregate_type", "additional_data"})
 RESOLVED: Final = Skip("resolved")
+SCHEMA_CHANGE: Final = Skip("schema_change")
+SNAPSHOT_MARK: Final = Skip("snapshot_mark")  # a snapshot begins or ends
+INTERNAL: Final = Skip("internal_table")  # a row of the replication tool's own tables
 
 
 def debezium(value: Fields, key: Key, topic: str) -> Skip | None:
-    """Debezium's heartbeats, transaction marks, schema changes and notifications."""
+    """Debezium's heartbeats, transaction marks, schema changes, notifications and signals."""
     if value.keys() >= _TRANSACTION and value["status"] in ("BEGIN", "END") and not value.keys().isdisjoint(_COUNTS):
         return Skip("transaction")
     if "databaseName" in value and ("ddl" in value or "tableChanges" in value):
-        return Skip("schema_change")
+        return SCHEMA_CHANGE
     if value.keys() == {"ts_ms"} and (_names(key, "serverName") or topic.startswith("__debezium-heartbeat")):
         return Skip("heartbeat")
     if value.keys() >= _NOTIFICATION:
         return Skip("notification")
-    return None
+    return signals.SIGNAL if "data" in value and signals.is_message(value) else None
 
 
 _COUNTS: Final = frozenset({"event_count", "data_collections"})

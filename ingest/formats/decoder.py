@@ -10,19 +10,35 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ingest.errors import Parked, Reject
-from ingest.formats import connect, controls, detect, framing, json
+from ingest.formats import connect, controls, detect, framing, json, several
+from ingest.formats.canal import Canal
+from ingest.formats.cloudevents import CloudEvents
 from ingest.formats.cockroach import Cockroach
 from ingest.formats.debezium import Debezium
+from ingest.formats.dms import Dms
 from ingest.formats.flattened import Flattened
-from ingest.formats.keys import KeyReader
+from ingest.formats.generic import Generic
+from ingest.formats.goldengate import GoldenGate
+from ingest.formats.keys import KeyReader, prefer_row
+from ingest.formats.maxwell import Maxwell
 from ingest.formats.message import NO_KEY, Format, Key, Message, ValueSchema, ambiguous_tombstone, deleted_by_key
+from ingest.formats.mongodb import MongoChanges, MongoDocuments
 from ingest.formats.plain import DetectedPlain, Plain
 from ingest.formats.schemas import SchemaCache
+from ingest.formats.ticdc_avro import TicdcAvro
+from ingest.formats.ticdc_open import TicdcOpen, is_open
+from ingest.formats.ticdc_simple import TicdcSimple
 from ingest.formats.unavailable import DEFAULT, Placeholder
 from ingest.model import Decoded, NeedSchema, Record, Skip
 
 AUTO: Final = "auto"
-FORMATS: Final = ("debezium", "flattened", "cockroach", "cockroach:row", "cockroach:families", "plain")
+OPEN: Final = "ticdc_open"
+FORMATS: Final = (
+    *("debezium", "flattened", "cockroach", "cockroach:row", "cockroach:families", "plain", "generic"),
+    *("maxwell", "maxwell:whole", "maxwell:minimal", "canal", OPEN, "ticdc_simple", "ticdc_avro"),
+    *("dms", "dms:partial", "goldengate", "mongodb", "mongodb:documents", "cloudevents"),
+)
+WITH_PREFIX: Final = "flattened:"  # and another prefix than the setting's
 TOMBSTONE: Final = Skip("tombstone")
 OPENING_BRACE: Final = ord("{")
 
@@ -45,8 +61,10 @@ class Decoder:
         self._declared = topic_format if callable(topic_format) else _lookup(topic_format)
         self._schemas = schemas
         self._prefix = flattened_prefix
-        self._formats = _formats(flattened_prefix, Placeholder(unavailable_value))
+        self._placeholder = Placeholder(unavailable_value)
+        self._formats = _formats(flattened_prefix, self._placeholder, schemas)
         self._detected_plain = DetectedPlain()
+        self._open_protocol = self._formats[OPEN]
         self._topics: dict[str, _Topic] = {}
 
     def decode(self, record: Record) -> Decoded:
@@ -54,13 +72,32 @@ class Decoder:
 
         Raises Reject for a record that can never be read, Parked for a topic whose format cannot be told.
         """
-        topic = self._topics.get(record.topic) or self._open(record.topic)
+        name, _, _, _, raw_key, body, headers, _ = record
+        topic = self._topics.get(name) or self._open(name)
+        usual = topic.usual
+        if usual is not None and body and body[0] == OPENING_BRACE and (not headers or framing.are_silent(headers)):
+            key = topic.keys.quick(raw_key) if raw_key else NO_KEY
+            if key is not None:
+                text, schema = topic.wrapper.cut(body) if topic.wrapper.is_used else (body, None)
+                decoded = usual.read_json(Message(record, key, text, None, schema))
+                if decoded is not None:
+                    return decoded
+        return self._decode(topic, record)
+
+    def _decode(self, topic: _Topic, record: Record) -> Decoded:
+        """The long way, for what is not JSON under a simple key, on a topic whose format is known."""
+        if topic.may_be_open:
+            found = self._by_open_protocol(topic, record)
+            if found is not None:
+                return found
         key = NO_KEY if record.key is None else topic.keys.read(record)
         if isinstance(key, NeedSchema):
             return key
         body = record.value
         if not body:
             return self._tombstone(topic, Message(record, key, b""))
+        if key.from_text:
+            return prefer_row(key, self._framed_or_text(topic, record, key, body))
         if body[0] == OPENING_BRACE and not record.headers and not topic.has_schema:
             return self._text(topic, record, key, body)
         return self._framed_or_text(topic, record, key, body)
@@ -82,8 +119,20 @@ class Decoder:
         self._topics[name] = topic
         return topic
 
+    def _by_open_protocol(self, topic: _Topic, record: Record) -> Decoded | None:
+        """What a batch of TiCDC's open protocol says, whose key is no key; None on a topic that has no such batches."""
+        if topic.format is None:
+            if not is_open(record):
+                return None
+            topic.lock(OPEN, self._open_protocol)
+        elif not record.value and not is_open(record):
+            return TOMBSTONE
+        return self._open_protocol.read(Message(record, NO_KEY, record.value or b""))
+
     def _declared_format(self, topic: str, name: str) -> Format:
         found = self._formats.get(name)
+        if found is None and name.startswith(WITH_PREFIX):
+            found = self._formats[name] = Flattened(self._placeholder, name.removeprefix(WITH_PREFIX))
         if found is None:
             text = f"topic {topic} is declared as format '{name}', which is none of: auto, {', '.join(FORMATS)}"
             raise Parked("format.unknown_name", text, subject=f"topic:{topic}")
@@ -91,7 +140,9 @@ class Decoder:
 
     def _framed_or_text(self, topic: _Topic, record: Record, key: Key, body: bytes) -> Decoded:
         framed = framing.in_headers(record.headers, framing.VALUE_HEADER) if record.headers else None
-        if framed is None and topic.has_schema:
+        if framed is not None:
+            body = framed.lead + body
+        elif topic.has_schema:
             own = self._by_topic_schema(topic, body)
             if own is not None:
                 return self._value(topic, Message(record, key, body, *own))
@@ -101,10 +152,14 @@ class Decoder:
             schema = self._schemas.get(framed.schema_id)
             if schema is None:
                 return NeedSchema(framed.schema_id)
-            return self._value(topic, Message(record, key, body, schema.decode(body, framed.start), schema.schema))
+            value, declared = schema.read(body, framed.start)
+            return self._value(topic, Message(record, key, body, value, declared))
         if framing.is_text(body):
             return self._text(topic, record, key, body)
-        raise Reject("format.unknown", "the bytes are neither JSON nor framed Avro: check the value converter of the producer")
+        raise Reject(
+            "format.unknown",
+            "the bytes are neither JSON nor framed by a schema registry: check the value converter of the producer",
+        )
 
     def _by_topic_schema(self, topic: _Topic, body: bytes) -> tuple[Any, ValueSchema | None] | None:
         """The value by the topic's own schema; None where a registry's prefix explains better why it does not fit."""
@@ -112,19 +167,26 @@ class Decoder:
         if schema is None:
             return None
         try:
-            return schema.decode(body), schema.schema
+            return schema.read(body)
         except Reject:
-            if body[0] in (0, 1) and len(body) >= framing.ID_BYTES:
+            if body[0] in (0, 1, 0xC3) and len(body) >= framing.ID_BYTES:
                 return None
             raise
 
     def _text(self, topic: _Topic, record: Record, key: Key, body: bytes) -> Decoded:
         if topic.format is not None:
-            payload, schema = topic.wrapper.cut(body)
+            payload, schema = topic.wrapper.cut(body) if topic.wrapper.is_used else (body, None)
             decoded = topic.format.read_json(Message(record, key, payload, None, schema))
             if decoded is not None:
                 return decoded
-        return self._text_looked_at(topic, Message(record, key, body, json.decode_loosely(body)))
+        try:
+            value = json.decode_loosely(body)
+        except Reject:
+            lines = several.lines(body)
+            if not lines:
+                raise
+            return several.joined(self._text(topic, record, key, line) for line in lines)
+        return self._text_looked_at(topic, Message(record, key, body, value))
 
     def _text_looked_at(self, topic: _Topic, message: Message) -> Decoded:
         """The long way: of the first record of a topic or schema, of control records and of all that is odd."""
@@ -134,6 +196,11 @@ class Decoder:
             message.value = value["payload"]
         elif connect.is_payload_alone(value) and "source" in value["payload"]:
             message.value = value["payload"]
+        if several.is_list(message.value):
+            json.refuse_duplicates(whole, value)
+            return self._list(topic, message)
+        if message.value is None:
+            return self._tombstone(topic, message)
         shape_is_new = topic.format is None or message.value is not value
         skip = self._settle_format(topic, message)
         if skip is not None:
@@ -145,7 +212,15 @@ class Decoder:
         return self._read(topic, message)
 
     def _value(self, topic: _Topic, message: Message) -> Decoded:
+        if several.is_list(message.value):
+            return self._list(topic, message)
         return self._settle_format(topic, message) or self._read(topic, message)
+
+    def _list(self, topic: _Topic, message: Message) -> Decoded:
+        """Each object of a list as if it had come alone."""
+        record, key, body, schema = message.record, message.key, message.body, message.schema
+        items = None if schema is None else schema.items
+        return several.joined(self._value(topic, Message(record, key, body, part, items)) for part in message.value)
 
     def _read(self, topic: _Topic, message: Message) -> Decoded:
         if message.value is None:
@@ -163,11 +238,10 @@ class Decoder:
 
     def _detect(self, topic: _Topic, message: Message) -> None:
         """Lock the topic's format by its first record that is a row."""
-        name = detect.format_of(message.value, "" if message.schema is None else message.schema.name, self._prefix)
-        if name.startswith(detect.UNREAD):
-            kind = name.removeprefix(detect.UNREAD)
-            text = f"topic {topic.name} looks like {kind}, which is not read: unsubscribe it, or set format 'plain'"
-            raise Parked("format.unsupported", text, subject=f"topic:{topic.name}")
+        schema_name = "" if message.schema is None else message.schema.name
+        name = detect.format_of(message.value, schema_name, self._prefix, message.record.headers)
+        if name.startswith(detect.UNCLEAR):
+            raise _unclear(topic.name, name.removeprefix(detect.UNCLEAR))
         topic.lock(name, self._detected_plain if name == "plain" else self._formats[name])
 
     def _tombstone(self, topic: _Topic, message: Message) -> Decoded:
@@ -190,10 +264,19 @@ class _Topic:
         self.has_schema = schemas.of_topic(name) is not None
         self.format: Format | None = None
         self.format_name = AUTO
+        self.may_be_open = True
+        self.usual: Format | None = None  # the format, where JSON needs no more than that
 
     def lock(self, name: str, chosen: Format) -> None:
         self.format = chosen
         self.format_name = name
+        self.may_be_open = name == OPEN
+        self.usual = None if self.may_be_open or self.has_schema else chosen
+
+
+def _unclear(topic: str, kind: str) -> Parked:
+    text = f"topic {topic} looks like {kind} but lacks what would prove it: set format '{kind}' or 'plain' in a contract"
+    return Parked("format.ambiguous", text, subject=f"topic:{topic}")
 
 
 def _control(message: Message) -> Skip | None:
@@ -203,14 +286,29 @@ def _control(message: Message) -> Skip | None:
     return controls.debezium(value, message.key, message.record.topic) or controls.cockroach(value)
 
 
-def _formats(prefix: str, placeholder: Placeholder) -> dict[str, Format]:
+def _formats(prefix: str, placeholder: Placeholder, schemas: SchemaCache) -> dict[str, Format]:
+    debezium = Debezium(placeholder)
     return {
-        "debezium": Debezium(placeholder),
+        "debezium": debezium,
+        "cloudevents": CloudEvents(debezium, schemas),
         "flattened": Flattened(placeholder, prefix),
         "cockroach": Cockroach(),
         "cockroach:row": Cockroach(rows=True),
         "cockroach:families": Cockroach(families=True),
         "plain": Plain(),
+        "generic": Generic(),
+        "maxwell": Maxwell(),
+        "maxwell:whole": Maxwell(whole=True),
+        "maxwell:minimal": Maxwell(minimal=True),
+        "canal": Canal(),
+        OPEN: TicdcOpen(),
+        "ticdc_simple": TicdcSimple(),
+        "ticdc_avro": TicdcAvro(),
+        "dms": Dms(),
+        "dms:partial": Dms(partial=True),
+        "goldengate": GoldenGate(),
+        "mongodb": MongoChanges(),
+        "mongodb:documents": MongoDocuments(),
     }
 
 

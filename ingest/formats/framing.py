@@ -50,6 +50,14 @@ _APICURIO: Final[Mapping[str, Mapping[str, str]]] = {
 LONGEST_NAME_BYTES = 120  # of a Protobuf message, so that its length and the length of what names it are one byte each
 
 
+_SCHEMA_HEADERS: Final = frozenset({VALUE_HEADER, KEY_HEADER}.union(*_APICURIO.values()))
+
+
+def are_silent(headers: Sequence[tuple[str, bytes | None]]) -> bool:
+    """Whether no header is about schemas, neither of the key nor of the value."""
+    return _SCHEMA_HEADERS.isdisjoint([name for name, _ in headers])
+
+
 def in_headers(headers: Sequence[tuple[str, bytes | None]], name: str) -> Framed | None:
     """The schema id that headers carry; of each the last one counts. name: VALUE_HEADER or KEY_HEADER.
 

@@ -20,6 +20,7 @@ _INTEGER: Final = re.compile(rb"-?(?:0|[1-9][0-9]{0,37})\Z")
 _STRUCT_FIELD: Final = re.compile(r"(?:^|,)([^,={}]+)=")
 _STRUCT: Final = b"Struct{"
 OPENING_BRACE: Final = ord("{")
+OPENING_BRACKET: Final = ord("[")
 BINARY_INTEGERS = (4, 8)  # IntegerSerializer and LongSerializer
 
 
@@ -48,6 +49,23 @@ class KeyReader:
         if framing.is_framed_key(raw) and (self._schemas.has_registry or len(raw) not in BINARY_INTEGERS):
             return self._registered(raw, framing.in_front(raw))
         return _scalar(raw)
+
+    def quick(self, raw: bytes) -> Key | None:
+        """The key in the shapes that most have: a flat object, a list of scalars, a number; None for others, which `read` reads.
+        For records without headers."""
+        if self._own is not None:
+            return None
+        first, schema = raw[0], None
+        if first == OPENING_BRACE:
+            text, schema = self._wrapper.cut(raw) if self._wrapper.is_used else (raw, None)
+            value = json.decode_flat(text)
+            if value is None or (schema is None and "payload" in value):
+                return None
+            return Key(value, None if schema is None else schema.rows.get(""))
+        if first == OPENING_BRACKET and OPENING_BRACE not in raw:
+            parts = _parts(_json(raw))
+            return Key(parts, None, True) if parts else None
+        return Key((int(raw),)) if _INTEGER.match(raw) else None
 
     def _object(self, raw: bytes) -> Key:
         text, schema = self._wrapper.cut(raw)

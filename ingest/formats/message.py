@@ -17,11 +17,13 @@ from ingest.model import Decoded, Envelope, Fields, Op, Record, RowSchema, Skip,
 
 # Structs of msgspec, because one of each is made for every record and they cost a third of a dataclass.
 class Key(msgspec.Struct, frozen=True, gc=False):
-    """A decoded Kafka key. like_cockroach: written as CockroachDB does, a JSON array or an Avro record with its marks."""
+    """A decoded Kafka key. like_cockroach: written as CockroachDB does, a JSON array or an Avro record with its marks.
+    from_text: its fields were told from Java's text of a struct, so the row's own fields are surer."""
 
     value: Fields | tuple[Any, ...] | None
     schema: RowSchema | None = None
     like_cockroach: bool = False
+    from_text: bool = False
 
 
 NO_KEY = Key(None)
@@ -31,19 +33,24 @@ NO_KEY = Key(None)
 class ValueSchema:
     """The declared type of a whole value.
 
-    rows: the RowSchema of each field that is a record; under "" the value's own. by_cockroach: it bears the marks of CockroachDB.
+    rows: the RowSchema of each field that is a record; under "" the value's own; under "value" that of a value that is none.
+    by_cockroach: it bears the marks of CockroachDB. items: of a list of records, their schema.
     """
 
     name: str
     type: SourceType
     rows: Mapping[str, RowSchema] = field(default_factory=dict)
     by_cockroach: bool = False
+    items: ValueSchema | None = None
 
     @classmethod
     def of(cls, name: str, declared: SourceType, names: Mapping[str, str], by_cockroach: bool = False) -> ValueSchema:
         """names: of the records that stand in the fields, where they have any."""
-        rows = {"": RowSchema(declared.fields, name)} if declared.fields is not None else {}
-        for part, inner in (declared.fields or {}).items():
+        if declared.fields is None:
+            items = None if declared.element is None else cls.of(name, declared.element, {}, by_cockroach)
+            return cls(name, declared, {"value": RowSchema({"value": declared}, name)}, by_cockroach, items)
+        rows = {"": RowSchema(declared.fields, name)}
+        for part, inner in declared.fields.items():
             if inner.fields is not None:
                 rows[part] = RowSchema(inner.fields, names.get(part, ""))
         return cls(name, declared, rows, by_cockroach)

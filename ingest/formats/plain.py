@@ -1,29 +1,41 @@
-"""Events and rows without an envelope: the value is the row. Pure; used by the loop's thread."""
+"""Events and rows without an envelope: the value is the row.
+
+Lists of rows and rows one per line are taken apart before (`several`). Pure; used by the loop's thread.
+"""
 
 from __future__ import annotations
 
-from typing import Final
-
-from msgspec import structs
+from typing import Any, Final
 
 from ingest.errors import Parked, Reject
 from ingest.formats import cockroach, controls, json
 from ingest.formats.message import Message, ambiguous_tombstone, deleted_by_key
 from ingest.model import Decoded, Envelope, Fields, Op
 
+SCALAR: Final = "value"  # the column of a value that is no object
+
 
 class Plain:
-    """Rows as they are."""
+    """Rows as they are. A text that holds a JSON object is that object, as outbox tables are often published; any other scalar is
+    a row of one column, `value`."""
 
     def read_json(self, message: Message) -> Decoded | None:
-        value = json.decode(message.body)
+        try:
+            value = json.decode(message.body)
+        except Reject:
+            return None  # perhaps several values, which the caller finds out
         return (_event(message, value),) if value.__class__ is dict and len(value) > 2 else None
 
     def read(self, message: Message) -> Decoded:
         value = message.value
-        if value.__class__ is not dict:
-            raise Reject("row.not_an_object", "the value is no object, so it has no columns: let the producer send an object")
-        return (_event(message, value),)
+        if value.__class__ is str:
+            value = _object_in(value)
+        if value.__class__ is list:
+            raise Reject("row.not_an_object", "the value is a list of what are no objects: let the producer send objects")
+        if value.__class__ is dict:
+            return (_event(message, value),)
+        row, key = {SCALAR: value}, message.key
+        return (Envelope(Op.INSERT, key.value, row, schema=message.row_schema(SCALAR), key_schema=key.schema),)
 
     def read_tombstone(self, message: Message) -> Decoded:
         return deleted_by_key(message.key)
@@ -33,14 +45,21 @@ class DetectedPlain(Plain):
     """Rows on a topic that nobody declared plain: control records are skipped, an envelope parks the topic."""
 
     def read_json(self, message: Message) -> Decoded | None:
-        value = json.decode(message.body)
+        try:
+            value = json.decode(message.body)
+        except Reject:
+            return None
         # {schema, payload} and {payload} are seen to by the caller, everything suspicious by read().
-        return self.read(structs.replace(message, value=value)) if value.__class__ is dict and len(value) > 2 else None
+        if value.__class__ is not dict or len(value) <= 2:
+            return None
+        message.value = value
+        return self.read(message)
 
     def read(self, message: Message) -> Decoded:
-        value = message.value
+        value = _object_in(message.value) if message.value.__class__ is str else message.value
         if value.__class__ is not dict:
             return super().read(message)
+        message.value = value
         if not _SUSPECT.isdisjoint(value):
             skip = controls.debezium(value, message.key, message.record.topic) or controls.cockroach(value)
             if skip is not None:
@@ -59,6 +78,17 @@ class DetectedPlain(Plain):
 
 _CONTROL_FIELDS: Final = frozenset({"status", "databaseName", "ts_ms", "aggregate_type", "resolved", "__crdb__"})
 _SUSPECT: Final = _CONTROL_FIELDS | {"op", "after", "before"}
+
+
+def _object_in(text: str) -> Any:
+    """The object in a text of JSON, else the text itself."""
+    if text[:1] != "{":
+        return text
+    try:
+        found = json.decode(text.encode(errors="surrogatepass"))
+    except Reject:
+        return text
+    return found if found.__class__ is dict else text
 
 
 def _event(message: Message, value: Fields) -> Envelope:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from ingest.formats import structured
 from ingest.model import SourceType
 
 _PLAIN: Final = {
@@ -61,7 +62,7 @@ _ZONED: Final = {
     "io.debezium.time.ZonedTimestamp": SourceType("ts_text", zoned=True),
 }
 
-_NAMED: Final = _PLAIN | _ZONED
+_NAMED: Final = _PLAIN | _ZONED | structured.TYPES
 
 # Avro's own words. They count only for the primitive that the specification gives them.
 _LOGICAL: Final = {

@@ -246,6 +246,9 @@ class KafkaSource:
             ends = self._consumer.end_offsets([TopicPartition(*each) for each in partitions], timeout_ms=ASK_TIMEOUT_MS)
         return {Partition(*partition): offset for partition, offset in ends.items()}
 
+    def partition_count(self, topic: str) -> int | None:
+        return len(self._consumer.partitions_for_topic(topic) or ()) or None
+
     def is_healthy(self) -> tuple[bool, str]:
         """Any thread may ask."""
         if self._end is not None:

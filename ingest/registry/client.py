@@ -12,7 +12,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any, Final, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import urllib3
 from urllib3.util import Url, parse_url
@@ -89,6 +89,15 @@ class RegistryClient:
             raise
         self._first_missed_s.pop(schema_id, None)
         return found
+
+    def latest_id(self, subject: str) -> int:
+        """The number of a subject's newest schema. Raises as `fetch` does."""
+        answer = self._get(f"/subjects/{quote(subject, safe='')}/versions/latest")
+        number = answer.fields.get("id")
+        if type(number) is not int:
+            text = f"the registry tells no id for the newest schema of subject {subject}: check its address"
+            raise Retry("registry.unexpected_answer", text)
+        return number
 
     def close(self) -> None:
         self._pool.clear()

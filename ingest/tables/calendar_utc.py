@@ -18,7 +18,7 @@ _DAYS_IN_MONTH: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 _MOMENT: Final = re.compile(
     r"([+-]?\d{4,6})-(\d\d)-(\d\d)"
     r"(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d+))?)?)?"
-    r" ?(Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?",
+    r" ?(Z|[+-]\d\d(?::?\d\d(?::?\d\d)?)?)?( BC)?",
     re.ASCII | re.IGNORECASE,
 )
 _INFINITE: Final = frozenset({"infinity", "-infinity", "+infinity", "inf", "-inf"})
@@ -77,7 +77,7 @@ def parse_moment_ms(text: str) -> int:
     >>> parse_moment_ms("2024-03-05T10:31:12.1239+00:00")
     1709634672123
     """
-    if text[4:5] == "-" and text[7:8] == "-" and text[10:11] in ("", "T", " ") and text[11:13] != "24":
+    if len(text) > 9 and text[4] == "-" == text[7] and text[10:11] in ("", "T", " "):
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
@@ -88,7 +88,8 @@ def parse_moment_ms(text: str) -> int:
 
 
 def _parse_slowly(text: str) -> int:
-    """Reads what the standard library does not: `2017-09-15Z`, years beyond 9999; and says what is wrong with the rest."""
+    """Reads what the standard library does not: `2017-09-15Z`, 24:00, years before 1 (`-0043` is `0044 BC`) and beyond 9999;
+    and says what is wrong with the rest."""
     if text.lower() in _INFINITE:
         raise Reject(
             "type.not_finite", 'an infinite timestamp has no place in a TIMESTAMP column; overflow = "null" would store NULL'
@@ -99,12 +100,31 @@ def _parse_slowly(text: str) -> int:
     year, month, day = (int(part) for part in found.group(1, 2, 3))
     if month == 0 or day == 0:
         raise Reject("type.zero_date", 'a month or day of zero is no date: overflow = "null" in the contract would store NULL')
-    hour, minute, second = (int(part or 0) for part in found.group(4, 5, 6))
-    if month > 12 or day > _last_day(year, month) or hour > 23 or minute > 59 or second > 59:
-        raise Reject("type.not_a_timestamp", "the text names a date or time of day that does not exist")
+    year = 1 - year if found.group(9) else year
+    if not date_exists(year, month, day):
+        raise _no_such_moment()
+    seconds = _clock_s(*found.group(4, 5, 6, 7)) - _offset_s(found.group(8))
     millis = int((found.group(7) or "")[:3].ljust(3, "0"))
-    seconds = hour * 3_600 + minute * 60 + second - _offset_s(found.group(8))
     return days_of(year, month, day) * MS_PER_DAY + seconds * 1_000 + millis
+
+
+def _clock_s(*parts: str | None) -> int:
+    """Seconds since midnight of hour, minute, second; 24:00:00 without a fraction is the next midnight."""
+    hour, minute, second = (int(part or 0) for part in parts[:3])
+    fraction = (parts[3] or "").strip("0")
+    if second == 60 and hour < 24 and minute < 60:
+        raise Reject("type.overflow", "a leap second has no place among the milliseconds since 1970: use TEXT")
+    if hour > 24 or minute > 59 or second > 59 or (hour == 24 and (minute or second or fraction)):
+        raise _no_such_moment()
+    return hour * 3_600 + minute * 60 + second
+
+
+def _no_such_moment() -> Reject:
+    return Reject("type.not_a_timestamp", "the text names a date or time of day that does not exist")
+
+
+def date_exists(year: int, month: int, day: int) -> bool:
+    return 1 <= month <= 12 and 1 <= day <= _last_day(year, month)
 
 
 def _last_day(year: int, month: int) -> int:

@@ -12,7 +12,7 @@ from ingest.model import Column, Level, Table
 from ingest.tables.contract import Contract, Problem
 from ingest.tables.system_columns import SYSTEM_TYPES, is_system
 from ingest.tables.toml_file import TomlFile
-from ingest.tables.types import TEXT_TYPES, TIMESTAMP_TYPES
+from ingest.tables.types import TEXT_TYPES, TIMESTAMP_TYPES, ColumnRule, companion_of
 
 # Filled in every row, so NOT NULL does no harm to them.
 _ALWAYS_FILLED: Final = frozenset(SYSTEM_TYPES) - {"cdc_source_ts", "cdc_extra"}
@@ -39,18 +39,26 @@ def _columns(said: Contract, table: Table) -> Iterator[Problem]:
             continue
         if is_system(name):
             yield said.problem(path, f"{name} is filled by the worker, never from the record: remove it from the contract")
-        if rule.overflow == "text" and column.type not in TEXT_TYPES and (column.type != "object" or column.policy != "ignored"):
-            yield said.problem(
-                f"{path}.overflow", f'overflow = "text" needs a TEXT or OBJECT(IGNORED) column, {name} is {column.type}'
-            )
+        yield from _companion(said, table, name, column, rule)
         if rule.shorten and column.type.removesuffix("_array") not in TEXT_TYPES:
             yield said.problem(f"{path}.shorten", f"shorten is for text, {name} is {column.type}")
         if rule.source == "" and name in table.key:
             yield said.problem(f"{path}.from", f"{name} is part of the key, so it must come from the record")
 
 
-def _takes_text(column: Column) -> bool:
-    return column.type in TEXT_TYPES or (column.type == "object" and column.policy == "ignored")
+def _companion(said: Contract, table: Table, name: str, column: Column, rule: ColumnRule) -> Iterator[Problem]:
+    """A policy of text needs a column for that text, which nobody else fills."""
+    path = f"columns.{name}.{'overflow' if rule.overflow == 'text' else 'precision'}"
+    companion = companion_of(column, rule)
+    if companion is None:
+        return
+    beside = table.columns.get(companion)
+    if name in table.key:
+        yield said.problem(path, f"{name} is part of the key, which is never NULL: remove the policy")
+    elif beside is None or beside.type not in TEXT_TYPES or beside.length is not None or not beside.nullable:
+        yield said.problem(path, f'"text" needs a column {companion} TEXT for what {name} cannot hold: add it, or write "null"')
+    elif companion in said.columns:
+        yield said.problem(f"columns.{companion}", f'{companion} holds what {name} cannot ("text"): remove it from the contract')
 
 
 def _key(said: Contract, table: Table) -> Iterator[Problem]:
@@ -100,12 +108,9 @@ def _version(said: Contract, table: Table) -> Iterator[Problem]:
 def _policies(said: Contract, table: Table) -> Iterator[Problem]:
     if said.unknown_fields == "extra" and "cdc_extra" not in table.columns:
         yield said.problem("unknown_fields", 'unknown_fields = "extra" needs a column cdc_extra OBJECT(IGNORED)')
-    if said.unknown_fields == "add":
-        yield said.problem(
-            "unknown_fields", 'unknown_fields = "add" is not available yet: use ignore, extra or reject', "warning"
-        )
-    if said.truncate == "empty":
-        yield said.problem("truncate", 'truncate = "empty" is not available yet: use park or skip', "warning")
+    if said.truncate == "empty" and (len(said.topics) > 1 or any(topic.startswith("^") for topic in said.topics)):
+        text = 'truncate = "empty" empties the whole table, so one topic alone may feed it: name that topic, or write park'
+        yield said.problem("truncate", text)
 
 
 def _table(said: Contract, table: Table) -> Iterator[Problem]:

@@ -18,6 +18,7 @@ from ingest.tables.types import DEFAULT_RULE, TYPE_NAMES, ColumnRule, parse_type
 __all__ = ["Contract", "PartitionRule", "Problem", "VersionRule", "load_contracts"]
 
 _KEYS = ("table", "topics", "format", "key", "partition", "before", "version", "unknown_fields", "truncate", "columns")
+_POLICIES = ("reject", "null", "text")
 _KEEP = re.compile(r"\s*(\d{1,4})\s*(month|year)s?\s*")
 _MAX_EPOCH = 99
 
@@ -175,7 +176,7 @@ def _columns(file: TomlFile) -> Mapping[str, ColumnRule]:
 
 
 def _column(file: TomlFile, path: tuple[str, ...]) -> ColumnRule:
-    file.expect_keys(path, ("from", "type", "overflow", "shorten"))
+    file.expect_keys(path, ("from", "type", "overflow", "precision", "shorten"))
     written = file.text((*path, "type"))
     source_type = parse_type(written) if written is not None else None
     if written is not None and source_type is None:
@@ -184,6 +185,7 @@ def _column(file: TomlFile, path: tuple[str, ...]) -> ColumnRule:
     return ColumnRule(
         file.text((*path, "from")),
         source_type,
-        file.choice((*path, "overflow"), ("reject", "null", "text")) or "reject",
+        file.choice((*path, "overflow"), _POLICIES) or "reject",
         file.flag((*path, "shorten")),
+        file.choice((*path, "precision"), _POLICIES) or "reject",
     )

@@ -16,14 +16,15 @@ What becomes what:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import orjson
 
 from ingest.errors import Parked, Reject
-from ingest.model import Change, Envelope, Fields, Kind, Level, Op, Record, RowSchema, Table
+from ingest.flow.ports import Truncation
+from ingest.model import Change, Envelope, Fields, Kind, Level, Op, Position, Record, RowSchema, Table
 from ingest.tables.calendar_utc import month_of
 from ingest.tables.checks import problems
 from ingest.tables.contract import Contract
@@ -31,10 +32,12 @@ from ingest.tables.description import describe
 from ingest.tables.keys import KeyMaker
 from ingest.tables.months import MappingRules, MonthLimits, MonthSource, month_source
 from ingest.tables.nested import has_new_keys
+from ingest.tables.row_code import compile_system
 from ingest.tables.shapes import Shape, ShapeMaker
-from ingest.tables.system_columns import SYSTEM_COLUMNS, is_system
+from ingest.tables.unknown import UnknownFields
 from ingest.tables.versions import Stamp, version_stamp
 
+_new_position = tuple.__new__  # Position(*record[:3]) in 0.14 µs; record.at takes 0.3
 # Looking up a member of an enum costs as much as a function call.
 _INSERT, _UPDATE, _DELETE = Op.INSERT, Op.UPDATE, Op.DELETE
 _WRITE, _PATCH, _GONE = Kind.WRITE, Kind.PATCH, Kind.DELETE
@@ -63,62 +66,60 @@ class Mapper:
         self.level: Final[Level] = table.level
         self.truncate: Final[str] = said.truncate
         self.version_kind: Final[str | None] = said.version.source if "cdc_version" in table.columns else "none"
-        self._unknown_policy = said.unknown_fields or ("extra" if "cdc_extra" in table.columns else "ignore")
-        keeps_extra = self._unknown_policy == "extra" or (self._unknown_policy == "add" and "cdc_extra" in table.columns)
-        self._maker = ShapeMaker(table, contract, month, keeps_extra=keeps_extra)
+        policy = said.unknown_fields or ("extra" if "cdc_extra" in table.columns else "ignore")
+        keeps_extra = policy == "extra" or (policy == "add" and "cdc_extra" in table.columns)
+        self._unknown = UnknownFields(policy, keeps_extra=keeps_extra)
+        self._nulled: Counter[str] = Counter()
+        self._maker = ShapeMaker(table, contract, month, keeps_extra=keeps_extra, tally=self._count_nulled)
         self._shapes: dict[tuple[RowSchema | None, tuple[str, ...]], Shape] = {}
-        self._unknown: set[str] = set()
         self._keys = KeyMaker(table, contract, self._shape)
         self._month = month
         self._limits = MonthLimits(settings, said.partition.keep_months)
         self._stamp: Stamp = version_stamp(table, said.version, settings.epoch)
         self._delete_columns = self._maker.system
-        self._system = _picker(self._maker.system)
-        self._system_without_extra = _picker(tuple(name for name in self._maker.system if name != "cdc_extra"))
+        self._system = compile_system(self._maker.system)
+        self._columns_without_extra = tuple(name for name in self._maker.system if name != "cdc_extra")
+        self._system_without_extra = compile_system(self._columns_without_extra)
         self._dynamic = _dynamic_objects(table)
 
     # ---------------------------------------------------------------- the hot path
 
     def map(self, envelope: Envelope, record: Record, now_ms: int) -> Change:
         """The change that an envelope of this record means. Raises Reject for a row that can never be stored."""
-        op = envelope.op
-        if op is _INSERT or op is _UPDATE:
-            return self._write(envelope, record, now_ms)
-        if op is _DELETE:
+        op, after = envelope.op, envelope.after
+        if op is not _INSERT and op is not _UPDATE:
             return self._delete(envelope, record, now_ms)
-        raise Parked("topic.truncate", "a truncate names no row: ask `truncate` before mapping", subject=f"topic:{record.topic}")
-
-    def _write(self, envelope: Envelope, record: Record, now_ms: int) -> Change:
-        after = envelope.after
         if after is None:
             raise Reject("row.missing", "the change has no row: check the source's settings")
         shape = self._shape(envelope.schema, after)
-        extra = self._extra(shape, after) if shape.unknown or shape.extra else None
+        extra = self._unknown.extra(shape, envelope, after) if shape.unknown or shape.extra else None
         key = self._keys.key(envelope, record, shape)
         version = self._stamp(envelope, record)
-        if shape.complete or (envelope.op is _INSERT and (shape.key is not None or _is_event(envelope))):
-            kind, columns, pick = _WRITE, shape.write_columns, self._system
+        if shape.complete or (op is _INSERT and (shape.key is not None or _is_event(envelope))):
+            kind, columns, system = _WRITE, shape.write_columns, self._system
             row = shape.write.values(after)
         else:
             kind, columns = _PATCH, shape.patch_columns
-            pick = self._system if shape.extra else self._system_without_extra
+            system = self._system if shape.extra else self._system_without_extra
             row = shape.patch.values(after)
         place = _NO_MONTH if self._month is None else self._place(self._month, envelope, shape, kind, key, row, now_ms)
         new_keys = self._dynamic is not None and self._dynamic(columns, row)
-        row += pick(_system_values(envelope, record, now_ms, version, False, extra))
+        row += system(envelope, record, now_ms, version, False, extra)
         month, vacates, look_up = place
         size_bytes = _size_bytes(key, columns, row)
-        return Change(
-            kind, key, month, columns, row, record.at, version, vacates, look_up, size_bytes, envelope.source_ts_ms, new_keys
-        )
+        at = _new_position(Position, record[:3])
+        return Change(kind, key, month, columns, row, at, version, vacates, look_up, size_bytes, envelope.source_ts_ms, new_keys)
 
     def _delete(self, envelope: Envelope, record: Record, now_ms: int) -> Change:
+        if envelope.op is not _DELETE:
+            text = "a truncate names no row: ask `truncate` before mapping"
+            raise Parked("topic.truncate", text, subject=f"topic:{record.topic}")
         key = self._keys.key(envelope, record, None)
         version = self._stamp(envelope, record)
         month, look_up = self._place_of_deleted(envelope, key, now_ms)
         if version is None and self.level is Level.ORDERED:
             look_up = True  # a tombstone deletes the version that is stored, whichever that is
-        row = list(self._system(_system_values(envelope, record, now_ms, version, True, None)))
+        row = self._system(envelope, record, now_ms, version, True, None)
         columns = self._delete_columns
         size_bytes = _size_bytes(key, columns, row)
         return Change(_GONE, key, month, columns, row, record.at, version, (), look_up, size_bytes, envelope.source_ts_ms)
@@ -135,19 +136,43 @@ class Mapper:
 
     # ---------------------------------------------------------------- fields without a column
 
-    def _extra(self, shape: Shape, after: Fields) -> dict[str, Any] | None:
-        if self._unknown_policy == "reject" and shape.unknown:
-            raise Reject("field.unknown", "the record has a field without a column", column=min(shape.unknown))
-        self._unknown |= shape.unknown
-        try:
-            return {name: read(after[name]) for name, read in shape.extra} or None
-        except Reject as reject:
-            raise Reject(reject.code, reject.text, column="cdc_extra") from None
+    @property
+    def unknown_policy(self) -> str:
+        """What becomes of fields without a column: ignore, extra, reject or add."""
+        return self._unknown.policy
 
-    def take_unknown_fields(self) -> set[str]:
-        """Fields without a column that were seen since the last call, without reserved names (cdc_*)."""
-        taken, self._unknown = self._unknown, set()
-        return {name for name in taken if not is_system(name)}
+    def stop_at_new_fields(self, passed: Collection[str] | None) -> None:
+        """See tables.unknown: the worker's loop wants to be told of fields that are not among these."""
+        self._unknown.stop_at(passed)
+
+    def take_unknown_fields(self) -> Counter[str]:
+        """Records that brought each field without a column since the last call, without reserved names (cdc_*)."""
+        return self._unknown.take_counts()
+
+    # ---------------------------------------------------------------- values that a policy made NULL
+
+    def _count_nulled(self, column: str) -> None:
+        self._nulled[column] += 1
+
+    def take_nulled(self) -> Counter[str]:
+        """Values per column that `overflow` or `precision` of the contract made NULL since the last call.
+
+        They count when they are mapped, so those of a record that is mapped again, or rejected for another column, count as well.
+        """
+        taken, self._nulled = self._nulled, Counter()
+        return taken
+
+    # ---------------------------------------------------------------- truncates
+
+    def truncation(self, envelope: Envelope, record: Record, now_ms: int) -> Truncation:
+        """What a truncate leaves in each row that is older. Raises Reject where it has no place in the table's order."""
+        if self.level is Level.ARRIVAL:
+            return Truncation(None)
+        version = self._stamp(envelope, record)
+        if version is None:
+            raise Reject("version.missing", "the truncate says no position in its source")
+        values = self._system_without_extra(envelope, record, now_ms, version, True, None)
+        return Truncation(version, self._columns_without_extra, tuple(values))
 
     # ---------------------------------------------------------------- months
 
@@ -195,7 +220,7 @@ class Mapper:
 
     def describe(self) -> list[str]:
         """How this table is mapped and what does not hold, for `check` and the start log."""
-        return describe(self.table, self._month, self.version_kind, self._unknown_policy)
+        return describe(self.table, self._month, self.version_kind, self._unknown.policy)
 
 
 # ---------------------------------------------------------------- small parts
@@ -204,22 +229,6 @@ class Mapper:
 def _is_event(envelope: Envelope) -> bool:
     """Nobody says that it changes a row of a table: it is whole, whatever stands in its Kafka key."""
     return not envelope.table and envelope.version is None
-
-
-def _system_values(
-    envelope: Envelope, record: Record, now_ms: int, version: str | None, deleted: bool, extra: dict[str, Any] | None
-) -> tuple[Any, ...]:
-    """A value for each of SYSTEM_COLUMNS."""
-    op_name = envelope.op_name or envelope.op.value
-    return (version, deleted, envelope.source_ts_ms, now_ms, record.topic, record.partition, record.offset, op_name, extra)
-
-
-def _picker(names: Sequence[str]) -> Callable[[tuple[Any, ...]], Sequence[Any]]:
-    """Takes the values of these columns out of `_system_values`."""
-    indexes = [SYSTEM_COLUMNS.index(name) for name in names]
-    if len(indexes) > 1:
-        return itemgetter(*indexes)
-    return lambda values: [values[index] for index in indexes]
 
 
 def _dynamic_objects(table: Table) -> Callable[[Sequence[str], Sequence[Any]], bool] | None:

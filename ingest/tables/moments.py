@@ -13,7 +13,8 @@ from ingest.errors import Reject
 from ingest.model import Column, SourceType
 from ingest.tables.calendar_utc import MS_PER_DAY, moment_text, parse_moment_ms
 from ingest.tables.numbers import exact_number, whole_number
-from ingest.tables.reading import UNDECLARED, Convert, Reading, calling, kind_of
+from ingest.tables.reading import UNDECLARED, Convert, Quick, Reading, calling, kind_of
+from ingest.tables.structured import structured_ms
 
 # CrateDB stores any BIGINT as a timestamp, but formats it wrongly beyond this.
 _MS_LIMIT: Final = 999_999_999_999_999
@@ -27,6 +28,9 @@ _INFINITE: Final = {
     "ts_us": frozenset({9_223_372_036_825_200_000, -9_223_372_036_832_400_000, 2**63 - 1, -(2**63)}),
     "ts_ns": frozenset({2**63 - 1, -(2**63), 9_223_372_036_825_200_000, -9_223_372_036_832_400_000}),
 }
+# The first day of the oldest calendar that databases count by. Both infinities of a PostgreSQL DATE, squeezed into 32 bits on
+# Debezium's way, are days long before it.
+_FIRST_DAY: Final = -2_440_588
 _NO_INFINITY = 'TIMESTAMP columns have no infinity: overflow = "null" in the contract would store NULL'
 
 
@@ -34,30 +38,33 @@ def timestamp(source: SourceType | None, _column: Column) -> Reading | None:
     """Readings for TIMESTAMP WITH and WITHOUT TIME ZONE."""
     kind = kind_of(source)
     if kind in _PER_SECOND:
-        return calling(_counted(kind))
+        return _counted(kind)
     if kind == "ts_s":
         return calling(_from_seconds)
     if kind == "date_days":
-        return calling(lambda value: _bounded(_count(value) * MS_PER_DAY))
+        return calling(lambda value: _bounded(day_count(value) * MS_PER_DAY))
+    if kind == "structured":
+        return calling(lambda value: _bounded(structured_ms(value)))
     if kind in ("ts_text", "date_text"):
         return calling(_from_text)
     if kind in (UNDECLARED, "int", "string"):
-        return calling(_undeclared)
+        return calling(_undeclared, Quick(int, _YEAR_1_MS, _YEAR_10000_MS - 1))
     return None
 
 
-def _counted(kind: str) -> Convert:
+def _counted(kind: str) -> Reading:
     infinite, ticks_per_ms = _INFINITE[kind], _PER_SECOND[kind] // 1_000
+    below = min(_MS_LIMIT * ticks_per_ms, min(count for count in infinite if count > 0) - 1)
+    above = max(-_MS_LIMIT * ticks_per_ms, max(count for count in infinite if count < 0) + 1)
 
     def convert(value: Any) -> int:
         if type(value) is not int:
             value = _count(value)
         if value in infinite:
             raise Reject("type.not_finite", _NO_INFINITY)
-        ms = value // ticks_per_ms
-        return ms if -_MS_LIMIT <= ms <= _MS_LIMIT else _bounded(ms)
+        return _bounded(value // ticks_per_ms)
 
-    return convert
+    return calling(convert, Quick(int, above, below, ticks_per_ms))
 
 
 def _count(value: Any) -> int:
@@ -65,6 +72,14 @@ def _count(value: Any) -> int:
     if type(value) is bool or not isinstance(value, (int, str)):
         raise Reject("type.not_a_timestamp", "the value is no count since the epoch")
     return whole_number(value)
+
+
+def day_count(value: Any) -> int:
+    """A date as days since 1970-01-01."""
+    days = _count(value)
+    if days < _FIRST_DAY:
+        raise Reject("type.not_finite", _NO_INFINITY)
+    return days
 
 
 def _from_seconds(value: Any) -> int:

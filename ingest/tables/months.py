@@ -5,6 +5,7 @@ Pure but for a memory of the limits of the current month; touched by the loop's 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from ingest.errors import Parked, Reject
@@ -74,7 +75,8 @@ class MonthLimits:
         self._kept_ms = max(self._low_ms, kept)
 
 
-class MonthSource(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class MonthSource:
     """Where the month comes from.
 
     name: the column, or the record's field, that it is read from. key_index: its place in the key if it is part of it, else -1.

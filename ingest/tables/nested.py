@@ -1,7 +1,8 @@
 """Readings for OBJECT, ARRAY(T) and FLOAT_VECTOR(n) columns.
 
-CrateDB guesses types inside DYNAMIC objects from values, refuses some keys there, and loses rows around keys that are new to it
-(knowledge: silent loss in upserts), so `has_new_keys` tells the mapper which rows must travel alone.
+Sub-columns that the catalogue shows are read like columns of their own, because CrateDB cuts, wraps and rounds inside objects as
+it does outside. In DYNAMIC objects it guesses the types of other keys from their values, refuses some keys, and loses rows around
+keys that are new to it (silent loss in upserts), so `has_new_keys` tells the mapper which rows must travel alone.
 Pure; touched by the loop's thread.
 """
 
@@ -16,25 +17,32 @@ from typing import Any, Final, NoReturn
 
 from ingest.errors import Reject
 from ingest.model import Column, SourceType
-from ingest.tables.numbers import BIGINT_MAX, BIGINT_MIN, FLOAT_MAX, exact_number, prints_again
-from ingest.tables.reading import UNDECLARED, Convert, Reading, calling, kind_of
+from ingest.tables.extended_json import unwrap
+from ingest.tables.floats import FLOAT_MAX, not_vanishing
+from ingest.tables.literals import is_array, parse_array, parse_hstore, parse_sparse_vector
+from ingest.tables.numbers import BIGINT_MAX, BIGINT_MIN, exact_number, prints_again
+from ingest.tables.reading import UNDECLARED, Convert, Reading, calling, inside, kind_of
 from ingest.tables.texts import plain_text, text_reader
 
-_OBJECT_KINDS: Final = frozenset({UNDECLARED, "json", "string", "map", "struct", "point", "geometry", "sparse_vector"})
+CompileChild = Callable[[SourceType | None, Column], Reading]
+
+_OBJECT_KINDS: Final = frozenset(
+    {UNDECLARED, "json", "string", "map", "struct", "point", "geometry", "sparse_vector", "hstore", "ext_json", "structured"}
+)
 # Values of these kinds are JSON already; all other kinds are told as text.
 _JSON_KINDS: Final = frozenset(
-    {UNDECLARED, "bool", "int", "year", "float32", "float64", "string", "vector", "point", "geometry", "sparse_vector"}
+    {UNDECLARED, "bool", "int", "year", "float32", "float64", "string", "vector", "point", "geometry", "structured"}
 )
-_REFUSED_IN_KEYS: Final = (".", "[", "\t", "\n")
+_REFUSED_IN_KEYS: Final = (".", "[", "\t", "\n", "\r")
 _MAX_DEPTH: Final = 100  # CrateDB's mapping.depth.limit; it also keeps hostile nesting off Python's stack
 
 # ---------------------------------------------------------------- JSON of declared values
 
 
 def parse_json(text: Any) -> Any:
-    """JSON text as Python values: numbers with a fraction as Decimal, integers of any size."""
+    """JSON text as Python values: numbers with a fraction as Decimal, integers of any size. A key twice is refused."""
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant)
+        return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except (ValueError, TypeError, RecursionError):
         raise Reject("type.not_json", "the text is not JSON") from None
 
@@ -43,22 +51,50 @@ def _refuse_constant(_name: str) -> NoReturn:
     raise Reject("type.not_finite", "NaN and Infinity are no values of JSON")
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """PostgreSQL's json keeps a key that stands twice; CrateDB would keep one of them."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Reject("object.key", "an object has the same key twice: use TEXT")
+    return found
+
+
 def json_reader(source: SourceType | None) -> Convert:
     """Reads a raw value of this source type as what JSON can say: timestamps, decimals and bytes become text."""
     kind = kind_of(source)
     if source is None or kind in _JSON_KINDS:
         return _same
-    if kind == "json":
-        return lambda value: parse_json(value) if type(value) is str else value
     if kind == "struct":
         return _struct_reader(source)
     if kind in ("array", "map"):
         return _items_reader(json_reader(source.element))
-    return text_reader(source)
+    return _DOCUMENTS.get(kind) or text_reader(source)
 
 
 def _same(value: Any) -> Any:
     return value
+
+
+def _sparse(value: Any) -> dict[str, Any]:
+    """{dimensions, indices, values}: lists of one type each, which every policy of OBJECT takes."""
+    dimensions, entries = _sparse_entries(value)
+    return {
+        "dimensions": dimensions,
+        "indices": [index for index, _ in entries],
+        "values": [exact_number(number) if type(number) is str else number for _, number in entries],
+    }
+
+
+_DOCUMENTS: Final[Mapping[str, Convert]] = {
+    "json": lambda value: parse_json(value) if type(value) is str else value,
+    "ext_json": unwrap,
+    "hstore": lambda value: _hstore(value) if type(value) is str else value,
+    "sparse_vector": _sparse,
+}
+
+
+def _hstore(text: str) -> Any:
+    return parse_json(text) if text.lstrip()[:1] == "{" else parse_hstore(text)
 
 
 def _struct_reader(source: SourceType) -> Convert:
@@ -86,18 +122,22 @@ def _items_reader(read: Convert) -> Convert:
 # ---------------------------------------------------------------- objects
 
 
-def object_(source: SourceType | None, column: Column, *, big_as_text: bool = False) -> Reading | None:
-    """Readings for OBJECT columns, from mappings or JSON text.
+def object_(
+    source: SourceType | None, column: Column, compile_child: CompileChild, *, big_as_text: bool = False
+) -> Reading | None:
+    """Readings for OBJECT columns, from mappings or JSON text. compile_child: chooses the reading of a sub-column.
 
     big_as_text: numbers that JSON in CrateDB cannot hold (beyond 64 bits, more digits than a double) become text.
     """
-    if kind_of(source) not in _OBJECT_KINDS:
+    kind = kind_of(source)
+    if kind not in _OBJECT_KINDS:
         return None
-    read = json_reader(source)
-    clean = object_cleaner(column, big_as_text=big_as_text)
+    parse = _hstore if kind == "hstore" else parse_json
+    read: Convert = unwrap if kind == "ext_json" else _sparse if kind == "sparse_vector" else _same
+    clean = _content_cleaner(source, column, compile_child, big_as_text=big_as_text)
 
     def convert(value: Any) -> Any:
-        content = parse_json(value) if type(value) is str else read(value)
+        content = read(parse(value) if type(value) is str and kind != "sparse_vector" else value)
         if not isinstance(content, Mapping):
             raise Reject("type.not_an_object", "the value is no JSON object: use TEXT where the root may be anything else")
         return clean(content)
@@ -105,14 +145,54 @@ def object_(source: SourceType | None, column: Column, *, big_as_text: bool = Fa
     return calling(convert)
 
 
-def object_cleaner(column: Column, *, big_as_text: bool = False) -> Convert:
+def _content_cleaner(
+    source: SourceType | None, column: Column, compile_child: CompileChild, *, big_as_text: bool
+) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
     """Checks and copies the content of an object: what comes out is safe to send into this column."""
+    types, readers = _inside_of(source)
+    children = {child.name: compile_child(types(child.name), child).convert for child in column.children}
+    required = tuple(child.name for child in column.children if not child.nullable)
+    free, policy = json_cleaner(column, big_as_text=big_as_text), column.policy
+
+    def clean(content: Mapping[str, Any]) -> dict[str, Any]:
+        found = {}
+        for key, item in content.items():
+            child = children.get(key)
+            try:
+                if child is not None:
+                    found[key] = None if item is None else child(item)
+                elif policy == "strict":
+                    raise Reject("field.unknown", "the object has a key that the STRICT column does not know")
+                else:
+                    checked_key(key, is_loose=policy == "ignored")
+                    found[key] = None if item is None else free(readers(key)(item), 1)
+            except Reject as reject:
+                raise inside(key, reject) if child is not None else reject from None
+        for name in required:
+            if found.get(name) is None:
+                raise Reject("value.null", "the sub-column is NOT NULL and the object has no value for it", column=name)
+        return found
+
+    return clean
+
+
+def _inside_of(source: SourceType | None) -> tuple[Callable[[str], SourceType | None], Callable[[str], Convert]]:
+    """The declared type of a key's value, and its reader as JSON."""
+    if source is not None and source.kind == "map":
+        element, read = source.element, json_reader(source.element)
+        return (lambda _name: element), (lambda _name: read)
+    fields = (source.fields if source is not None else None) or {}
+    readers = {name: json_reader(field) for name, field in fields.items()}
+    return fields.get, lambda name: readers.get(name, _same)
+
+
+def json_cleaner(column: Column, *, big_as_text: bool = False) -> Callable[[Any, int], Any]:
+    """Checks and copies a free-form value, `depth` levels below the column."""
     loose = column.policy == "ignored"
-    known = frozenset(column.keys) if column.policy == "strict" else None
     low, high = (-(2**63), 2**63 - 1) if loose else (BIGINT_MIN, BIGINT_MAX)
     number = _number_cleaner(low, high, big_as_text=big_as_text)
 
-    def clean(value: Any, path: str = "", depth: int = 0) -> Any:
+    def clean(value: Any, depth: int) -> Any:
         kind = type(value)
         if value is None or kind is str or kind is bool:
             return value
@@ -121,23 +201,20 @@ def object_cleaner(column: Column, *, big_as_text: bool = False) -> Convert:
         if depth > _MAX_DEPTH:
             raise Reject("object.too_deep", "the object is nested deeper than CrateDB's limit of 100")
         if isinstance(value, Mapping):
-            return {_key(key, path, known, loose=loose): clean(item, f"{path}{key}.", depth + 1) for key, item in value.items()}
+            return {checked_key(key, is_loose=loose): clean(item, depth + 1) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            return _of_one_type([clean(item, path, depth + 1) for item in value], loose=loose)
+            return _of_one_type([clean(item, depth + 1) for item in value], loose=loose)
         return b64encode(value).decode("ascii") if isinstance(value, bytes) else plain_text(value)
 
     return clean
 
 
-def _key(key: Any, path: str, known: frozenset[str] | None, *, loose: bool) -> str:
+def checked_key(key: Any, *, is_loose: bool) -> str:
+    """A key of an object that CrateDB takes: IGNORED objects take all."""
     if type(key) is not str:
         raise Reject("object.key", "an object has a key that is no text")
-    if loose:
-        return key
-    if not key or any(sign in key for sign in _REFUSED_IN_KEYS):
+    if not is_loose and (not key or any(sign in key for sign in _REFUSED_IN_KEYS)):
         raise Reject("object.key", "an object key is empty or holds one of . [ tab newline: use OBJECT(IGNORED) or TEXT")
-    if known is not None and path + key not in known:
-        raise Reject("field.unknown", "the object has a key that the STRICT column does not know")
     return key
 
 
@@ -195,7 +272,7 @@ def array(source: SourceType | None, element: Reading) -> Reading | None:
     read = _list_reader(kind_of(source))
     if read is None:
         return None
-    passes, convert_one = element
+    passes, convert_one = element.passes, element.convert
 
     def convert(value: Any) -> list[Any]:
         return [item if item is None or type(item) is passes else convert_one(item) for item in read(value)]
@@ -216,7 +293,16 @@ def _list_reader(kind: str) -> Callable[[Any], Sequence[Any]] | None:
         return lambda value: (value.split(",") if value else []) if type(value) is str else _list(value)
     if kind in ("json", "string"):
         return lambda value: _list(parse_json(value) if type(value) is str else value)
-    return _list if kind in (UNDECLARED, "array", "vector") else None
+    if kind in ("array", "vector"):
+        return lambda value: _list(_list_of_text(value) if type(value) is str else value)
+    if kind == "ext_json":
+        return lambda value: _list(unwrap(value))
+    return _list if kind == UNDECLARED else None
+
+
+def _list_of_text(text: str) -> Any:
+    """A declared list that its format sends as text: JSON, or as PostgreSQL prints it."""
+    return parse_array(text) if is_array(text) else parse_json(text)
 
 
 def _list(value: Any) -> Sequence[Any]:
@@ -227,11 +313,10 @@ def _list(value: Any) -> Sequence[Any]:
 
 def float_vector(source: SourceType | None, column: Column) -> Reading | None:
     """Readings for FLOAT_VECTOR(n): exactly n finite numbers; pgvector's text `[1,2]` and sparse vectors too."""
-    kind = kind_of(source)
-    read = _dense(column.length or 0) if kind == "sparse_vector" else _list_reader(kind)
-    if read is None:
+    kind, length = kind_of(source), column.length
+    read = _dense(length or 0) if kind == "sparse_vector" else _list_reader(kind)
+    if read is None or kind == "enum_set":
         return None
-    length = column.length
 
     def convert(value: Any) -> list[float]:
         items = [_component(item) for item in read(value)]
@@ -242,7 +327,7 @@ def float_vector(source: SourceType | None, column: Column) -> Reading | None:
     return calling(convert)
 
 
-def _component(item: Any) -> float:
+def _as_float(item: Any) -> float:
     if item is None:
         raise Reject("value.null", "the vector has a null component")
     limit, number = FLOAT_MAX["real"], exact_number(item)
@@ -251,22 +336,36 @@ def _component(item: Any) -> float:
     return value
 
 
+_component: Final = not_vanishing(_as_float)
+
+
 def _dense(length: int) -> Callable[[Any], Sequence[Any]]:
-    """A sparse vector {dimensions, vector: {index from 1: number}} with its zeros; Kafka Connect writes the map as pairs."""
+    """A sparse vector with its zeros."""
 
     def convert(value: Any) -> Sequence[Any]:
-        pairs = value.get("vector") if isinstance(value, Mapping) else None
-        entries = list(pairs.items()) if isinstance(pairs, Mapping) else pairs
-        if not isinstance(entries, list) or value.get("dimensions") != length:
-            raise Reject("type.wrong_length", "the value is no sparse vector with the length of the column")
+        dimensions, entries = _sparse_entries(value)
+        if dimensions != length:
+            raise Reject("type.wrong_length", "the sparse vector has not the length of the column")
         dense: list[Any] = [0.0] * length
-        for index, number in (_entry(entry) for entry in entries):
-            if not 1 <= index <= length:
-                raise Reject("type.wrong_length", "the sparse vector has an index outside its dimensions")
+        for index, number in entries:
             dense[index - 1] = number
         return dense
 
     return convert
+
+
+def _sparse_entries(value: Any) -> tuple[int, list[tuple[int, Any]]]:
+    """Dimensions and entries of {dimensions, vector: {index from 1: number}}; Kafka Connect writes the map as pairs."""
+    vector = parse_sparse_vector(value) if type(value) is str else value
+    pairs = vector.get("vector") if isinstance(vector, Mapping) else None
+    entries = list(pairs.items()) if isinstance(pairs, Mapping) else pairs
+    dimensions = vector.get("dimensions") if isinstance(vector, Mapping) else None
+    if not isinstance(entries, list) or type(dimensions) is not int:
+        raise Reject("type.not_a_list", "the value is no sparse vector")
+    found = [_entry(entry) for entry in entries]
+    if any(not 1 <= index <= dimensions for index, _ in found):
+        raise Reject("type.wrong_length", "the sparse vector has an index outside its dimensions")
+    return dimensions, found
 
 
 def _entry(entry: Any) -> tuple[int, Any]:
@@ -274,4 +373,4 @@ def _entry(entry: Any) -> tuple[int, Any]:
     if not isinstance(pair, (list, tuple)) or len(pair) != 2:
         raise Reject("type.not_a_list", "the value is no sparse vector")
     index = exact_number(pair[0])
-    return int(index) if abs(index.adjusted()) < 5 else 0, pair[1]
+    return int(index) if abs(index.adjusted()) < 10 and index == index.to_integral_value() else 0, pair[1]

@@ -1,18 +1,14 @@
-"""Readings for BOOLEAN, whole numbers, REAL, DOUBLE PRECISION and NUMERIC: exact or refused.
+"""Readings for BOOLEAN, whole numbers and NUMERIC: exact or refused; `floats` has those for REAL and DOUBLE PRECISION.
 
 CrateDB cuts 1.9 to 1 in an integer column, wraps 2**64 - 1 to -1 and rounds surplus fraction digits, each without a word,
 so every range and every digit is looked at here. Pure; touched by the loop's thread.
-
-What a column's own type says is the owner's rule: a DOUBLE keeps 53 bits and a REAL 24 of a source's *floating point* value.
-Exact source numbers (decimals, integers) must come back digit for digit, else they are refused.
 """
 
 from __future__ import annotations
 
 import re
-import struct
-from base64 import b64decode
 from binascii import Error as Base64Error
+from binascii import a2b_base64
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
@@ -21,7 +17,8 @@ from ingest.errors import Reject
 from ingest.model import Column, SourceType
 from ingest.tables import clocks
 from ingest.tables.bits import bits_to_int
-from ingest.tables.reading import UNDECLARED, Convert, Reading, calling, kind_of
+from ingest.tables.reading import UNDECLARED, Convert, Quick, Reading, calling, kind_of
+from ingest.tables.structured import structured_us
 
 BIGINT_MIN: Final = -(2**63) + 1  # CrateDB keeps both extremes for itself since 5.9
 BIGINT_MAX: Final = 2**63 - 2
@@ -31,10 +28,9 @@ RANGES: Final = {
     "integer": (-(2**31), 2**31 - 1),
     "bigint": (BIGINT_MIN, BIGINT_MAX),
 }
-FLOAT_MAX: Final = {"real": 3.4028234663852886e38, "double precision": 1.7976931348623157e308}
 NUMERIC_MAX_DIGITS: Final = 38
 # Beyond this many digits before or after the point no column can hold a number; it also keeps "1e999999999" cheap.
-_MAX_EXPONENT: Final = 400
+MAX_EXPONENT: Final = 400
 _MAX_UNSCALED_BYTES: Final = 256
 _WRITTEN_AS_TEXT: Final = frozenset({str, int, Decimal})
 _NOT_BASE64: Final = 'the text is not base64: for plain numbers set type = "decimal" in the contract'
@@ -44,10 +40,14 @@ _NOT_FINITE: Final = frozenset(
 )
 
 # Source kinds whose Python value is an int that goes into an integer column as it is, in the source's own unit.
-_PLAIN_INTS: Final = frozenset(
-    {UNDECLARED, "int", "year", "bool", "ts_ms", "ts_us", "ts_ns", "ts_s", "date_days", "time_us", "interval_us", "interval_ns"}
+PLAIN_INTS: Final = frozenset(
+    {UNDECLARED, "int", "year", "ts_ms", "ts_us", "ts_ns", "ts_s", "date_days", "time_us", "interval_us", "interval_ns"}
 )
-_TEXT_KINDS: Final = frozenset({"string", "float32", "float64", "enum"})
+TEXT_KINDS: Final = frozenset({"string", "float32", "float64", "enum"})
+# Exact numbers that need a reader of their own.
+EXACT_KINDS: Final = frozenset({"decimal", "decimal_base64", "decimal_variable", "uint64_wrapped", "money"})
+# As PostgreSQL and SQL Server print money where point and comma are English; any other print would be a guess.
+_MONEY: Final = re.compile(r"([+-]?)(\()?([+-]?)[$€£¥]?([+-]?)(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?(\))?", re.ASCII)
 
 # ---------------------------------------------------------------- numbers as exact decimals
 
@@ -85,6 +85,16 @@ def _number_from_text(text: str) -> Decimal:
         raise Reject("type.overflow", "the number has more digits than any column can hold") from None
 
 
+def prints_again(value: float, number: Decimal) -> bool:
+    """Whether a floating point number shows as this decimal again, in its shortest form or with as many digits.
+
+    >>> prints_again(0.1, Decimal("0.1")), prints_again(float(2**53), Decimal(2**53 + 1))
+    (True, False)
+    """
+    significant = len("".join(map(str, number.as_tuple().digits)).rstrip("0")) or 1
+    return Decimal(repr(value)) == number or Decimal(f"{value:.{significant}g}") == number
+
+
 def unscaled(octets: bytes, scale: int) -> Decimal:
     """A decimal as Avro and Kafka Connect write it: big-endian two's complement, the point `scale` digits from the right.
 
@@ -108,12 +118,14 @@ def decimal_reader(source: SourceType | None) -> Callable[[Any], Decimal]:
         return _variable_decimal
     if kind == "uint64_wrapped":
         return lambda value: Decimal(_unwrapped(value))
+    if kind == "money":
+        return _money
     return exact_number
 
 
 def _octets(text: str) -> bytes:
     try:
-        return b64decode(text, validate=True)
+        return a2b_base64(text, strict_mode=True)  # a third of what base64.b64decode costs
     except (Base64Error, ValueError):
         raise Reject("type.not_a_number", _NOT_BASE64) from None
 
@@ -122,7 +134,7 @@ def _variable_decimal(value: Any) -> Decimal:
     if not isinstance(value, Mapping):
         return exact_number(value)
     scale, octets = value.get("scale"), value.get("value")
-    if type(scale) is not int or abs(scale) > _MAX_EXPONENT or not isinstance(octets, (bytes, str)):
+    if type(scale) is not int or abs(scale) > MAX_EXPONENT or not isinstance(octets, (bytes, str)):
         raise Reject("type.not_a_number", "the value is no variable scale decimal")
     return unscaled(octets if isinstance(octets, bytes) else _octets(octets), scale)
 
@@ -130,7 +142,23 @@ def _variable_decimal(value: Any) -> Decimal:
 def _unwrapped(value: Any) -> int:
     """A BIGINT UNSIGNED that was squeezed into 64 signed bits."""
     number = whole_number(value)
+    if not -(2**63) <= number < 2**64:
+        raise Reject("type.overflow", "the number has more than 64 bits")
     return number + 2**64 if number < 0 else number
+
+
+def _money(value: Any) -> Decimal:
+    """`-$1,234.56` or `($1,234.56)`; numbers stand for themselves."""
+    if type(value) is not str:
+        return exact_number(value)
+    found = _MONEY.fullmatch(value)
+    signs = "" if found is None else "".join(found.group(1, 3, 4))
+    if found is None or (found[2] is None) != (found[7] is None) or len(signs) + (found[2] is not None) > 1:
+        raise Reject(
+            "type.not_a_number", "the text is no amount of money, with commas between thousands and a point before cents"
+        )
+    number = _number_from_text(found[5].replace(",", "") + (found[6] or ""))
+    return -number if signs == "-" or found[2] is not None else number
 
 
 # ---------------------------------------------------------------- whole numbers
@@ -159,8 +187,8 @@ def integer(source: SourceType | None, column: Column) -> Reading | None:
     """
     kind = kind_of(source)
     low, high = RANGES[column.type]
-    if kind in _PLAIN_INTS:
-        return calling(_ranged(low, high))
+    if kind in PLAIN_INTS or kind == "bool":
+        return calling(_ranged(low, high), Quick(int, low, high))
     read = _whole_reader(kind, source)
     if read is None:
         return None
@@ -169,16 +197,18 @@ def integer(source: SourceType | None, column: Column) -> Reading | None:
 
 
 def _whole_reader(kind: str, source: SourceType | None) -> Convert | None:
-    if kind in _TEXT_KINDS:
+    if kind in TEXT_KINDS:
         return whole_number
     if kind == "uint64_wrapped":
         return _unwrapped
-    if kind.startswith("decimal"):
+    if kind in EXACT_KINDS:
         read = decimal_reader(source)
         return lambda value: whole_number(read(value))
     if kind.startswith("bits"):
         return bits_to_int(source)
-    return clocks.clock_us_reader(kind)
+    if kind == "structured":
+        return structured_us
+    return clocks.clock_us_reader(kind) or clocks.interval_us_reader(kind)
 
 
 def _ranged(low: int, high: int) -> Convert:
@@ -191,81 +221,6 @@ def _ranged(low: int, high: int) -> Convert:
     return convert
 
 
-# ---------------------------------------------------------------- floating point
-
-
-def floating(source: SourceType | None, column: Column) -> Reading | None:
-    """Readings for REAL and DOUBLE PRECISION."""
-    kind = kind_of(source)
-    limit = FLOAT_MAX[column.type]
-    if kind.startswith("decimal") or kind == "uint64_wrapped":
-        read, nearest = decimal_reader(source), _nearest_exactly(limit)
-        return calling(lambda value: nearest(read(value)))
-    if kind in _PLAIN_INTS or kind in _TEXT_KINDS:
-        return calling(_finite(limit))
-    return None
-
-
-def _finite(limit: float) -> Convert:
-    nearest = _nearest_of_json(limit)
-
-    def convert(value: Any) -> float:
-        if type(value) is Decimal:
-            # JSON numbers come as decimals; nearly all of them are the shortest text of a double
-            quick = float(value)
-            if -limit <= quick <= limit and repr(quick) == str(value):
-                return quick
-        elif type(value) is float and -limit <= value <= limit:
-            return value
-        return nearest(exact_number(value))
-
-    return convert
-
-
-def _nearest_of_json(limit: float) -> Callable[[Decimal], float]:
-    """JSON does not tell a float from a decimal. A DOUBLE must print all digits again; a REAL is asked for its 24 bits only."""
-    if limit == FLOAT_MAX["double precision"]:
-        return _nearest_exactly(limit)
-
-    def nearest(number: Decimal) -> float:
-        if number == number.to_integral_value():
-            return _nearest_exactly(limit)(number)
-        return _in_range(number, limit)
-
-    return nearest
-
-
-def _nearest_exactly(limit: float) -> Callable[[Decimal], float]:
-    """The floating point number that prints as this decimal again, with as many digits as the decimal has."""
-
-    def nearest(number: Decimal) -> float:
-        value = _in_range(number, limit)
-        stored = value if limit > FLOAT_MAX["real"] else struct.unpack("f", struct.pack("f", value))[0]
-        if not prints_again(stored, number):
-            raise Reject("type.precision", "the number has more digits than the column can keep: use NUMERIC or TEXT")
-        return value
-
-    return nearest
-
-
-def prints_again(value: float, number: Decimal) -> bool:
-    """Whether a floating point number shows as this decimal again, in its shortest form or with as many digits.
-
-    >>> prints_again(0.1, Decimal("0.1")), prints_again(float(2**53), Decimal(2**53 + 1))
-    (True, False)
-    """
-    return Decimal(repr(value)) == number or Decimal(f"{value:.{len(number.as_tuple().digits)}g}") == number
-
-
-def _in_range(number: Decimal, limit: float) -> float:
-    if abs(number.adjusted()) > _MAX_EXPONENT or len(number.as_tuple().digits) > _MAX_EXPONENT:
-        raise Reject("type.overflow", "the number is outside the range of the column")
-    value = float(number)
-    if not -limit <= value <= limit:
-        raise Reject("type.overflow", "the number is outside the range of the column")
-    return value
-
-
 # ---------------------------------------------------------------- NUMERIC
 
 
@@ -275,21 +230,45 @@ def numeric(source: SourceType | None, column: Column) -> Reading | None:
     Where the catalogue does not tell the scale, only the number of digits is looked at.
     """
     kind = kind_of(source)
-    if not (kind.startswith("decimal") or kind == "uint64_wrapped" or kind in _PLAIN_INTS or kind in _TEXT_KINDS):
+    if not (kind in EXACT_KINDS or kind in PLAIN_INTS or kind in TEXT_KINDS):
         return None
     read = decimal_reader(source)
     precision = column.precision or NUMERIC_MAX_DIGITS
-    fits = _fits(precision, column.scale)
-    is_plain = _plain_number(precision, column.scale) if read is exact_number else None
+    fits, is_plain = _fits(precision, column.scale), _plain_number(precision, column.scale)
+    is_as_written = read is exact_number
+    zero = "0.0" if precision == column.scale else "0"  # CrateDB refuses "0" where no digit stands before the point
 
     def convert(value: Any) -> str:
-        if is_plain is not None and type(value) in _WRITTEN_AS_TEXT and is_plain(text := str(value)):
+        if is_as_written and type(value) in _WRITTEN_AS_TEXT and is_plain(text := str(value)):
             return text
         number = read(value)
-        fits(number)
-        return format(number, "f") if number else "0"
+        if not is_plain(text := str(number)):
+            fits(number)
+            text = format(number, "f") if number else zero
+        return text
 
-    return calling(convert)
+    return calling(_quick_unscaled(source, column, convert))
+
+
+def _quick_unscaled(source: SourceType | None, column: Column, convert: Convert) -> Convert:
+    """The same for positive decimals in Avro's and Kafka Connect's bytes, without a Decimal: 0.4 µs instead of 1.2."""
+    kind, scale = kind_of(source), (source.scale if source is not None else None) or 0
+    if kind not in ("decimal", "decimal_base64") or column.scale is None or not 0 < scale <= column.scale:
+        return convert
+    least, limit = 10**scale, 10 ** ((column.precision or NUMERIC_MAX_DIGITS) - column.scale + scale)
+    wire: type = bytes if kind == "decimal" else str
+    octets_of: Callable[[Any], bytes] = bytes if kind == "decimal" else _octets
+    from_octets = int.from_bytes
+
+    def quick(value: Any) -> Any:
+        if type(value) is wire:
+            number = from_octets(octets_of(value), "big", signed=True)
+            if least <= number < limit:
+                digits = str(number)
+                return f"{digits[:-scale]}.{digits[-scale:]}"
+        return convert(value)
+
+    return quick
 
 
 def _plain_number(precision: int, scale: int | None) -> Callable[[str], object]:
@@ -338,7 +317,7 @@ def boolean(source: SourceType | None, _column: Column) -> Reading | None:
     if kind.startswith("bits"):
         bits = bits_to_int(source)
         return calling(lambda value: _truth(bits(value)))
-    if kind in _PLAIN_INTS or kind in _TEXT_KINDS:
+    if kind in (UNDECLARED, "bool", "int", "string", "enum"):
         return Reading(bool, _truth)
     return None
 

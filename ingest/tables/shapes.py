@@ -7,89 +7,66 @@ Pure; touched by the loop's thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 from ingest.errors import Reject
 from ingest.model import Column, Fields, RowSchema, SourceType, Table
 from ingest.tables.contract import Contract
 from ingest.tables.months import MOMENT, MonthSource
-from ingest.tables.nested import json_reader, object_cleaner
-from ingest.tables.reading import Convert, Reading
+from ingest.tables.nested import json_cleaner, json_reader
+from ingest.tables.reading import Convert, Reading, converted, inside
+from ingest.tables.row_code import compile_values, null_refused
 from ingest.tables.system_columns import SYSTEM_COLUMNS, is_system
-from ingest.tables.types import DEFAULT_RULE, ColumnRule, reading
+from ingest.tables.types import DEFAULT_RULE, ColumnRule, Tally, beside, companion_of, reading, untold
 
-_NULL: Final = type(None)
-# Rows with many nullable columns have endless combinations of types; beyond these each is worked out anew.
-_KNOWN_TYPES: Final = 256
+# Writing the function of a shape costs as much as mapping a hundred records; producers of free-form JSON have shapes that never
+# come again.
+_USES_BEFORE_CODE: Final = 8
 
 
 class Cells:
-    """Some columns of a row and how to fill them from a record's fields. Columns without a field become None."""
+    """Some columns of a row and how to fill them from a record's fields. Columns without a field become None.
 
-    __slots__ = ("_by_types", "_pull", "_readings", "names", "required")
+    values: the values of the columns, from a record with all the fields. Raises Reject with the column.
+    """
+
+    __slots__ = ("_fields", "_readings", "_required", "_uses_left", "names", "values")
 
     def __init__(self, columns: Sequence[Column], fields: Sequence[str | None], readings: Sequence[Reading]) -> None:
         self.names = tuple(column.name for column in columns)
-        # A table of level arrival may have NOT NULL columns; looked at here, because CrateDB would name no row.
-        self.required = tuple(index for index, column in enumerate(columns) if not column.nullable)
+        self._fields = tuple(fields)
         self._readings = tuple(readings)
-        self._pull = _puller(fields)
-        # Most values go through as they are. Which do not follows from their types, and most rows repeat those.
-        self._by_types: dict[tuple[type, ...], tuple[tuple[int, Convert], ...]] = {}
+        # A table of level arrival may have NOT NULL columns; looked at here, because CrateDB would name no row.
+        self._required = tuple(index for index, column in enumerate(columns) if not column.nullable)
+        self._uses_left = _USES_BEFORE_CODE
+        self.values: Callable[[Fields], list[Any]] = self._first_values
 
-    def values(self, record: Fields) -> list[Any]:
-        """The values of the columns. Raises Reject with the column."""
-        row = list(self._pull(record))
-        types = tuple(map(type, row))
-        calls = self._by_types.get(types)
-        if calls is None:
-            calls = self._calls(types)
-        try:
-            for index, convert in calls:
-                row[index] = convert(row[index])
-        except Reject:
-            raise self._first_reject(record) from None
-        for index in self.required:
+    def _first_values(self, record: Fields) -> list[Any]:
+        self._uses_left -= 1
+        if self._uses_left == 0:
+            self.values = compile_values(self.names, self._fields, self._readings, self._required)
+        row = [self._value(index, record) for index in range(len(self.names))]
+        for index in self._required:
             if row[index] is None:
-                raise Reject("value.null", "the column is NOT NULL and the record has no value for it", column=self.names[index])
+                raise inside(self.names[index], null_refused())
         return row
 
-    def _calls(self, types: tuple[type, ...]) -> tuple[tuple[int, Convert], ...]:
-        """The columns whose values of these types must be converted."""
-        calls = tuple(
-            (index, found.convert)
-            for index, (kind, found) in enumerate(zip(types, self._readings, strict=True))
-            if kind is not found.passes and kind is not _NULL
-        )
-        if len(self._by_types) < _KNOWN_TYPES:
-            self._by_types[types] = calls
-        return calls
-
-    def _first_reject(self, record: Fields) -> Reject:
-        """The rejection of the first column that raises one, with the column's name."""
-        for name, value, found in zip(self.names, self._pull(record), self._readings, strict=True):
-            try:
-                if value is not None:
-                    found.convert(value)
-            except Reject as reject:
-                return Reject(reject.code, reject.text, column=name)
-        raise AssertionError("a value was refused once and taken the second time")
+    def _value(self, index: int, record: Fields) -> Any:
+        field = self._fields[index]
+        value = None if field is None else record[field]
+        return value if value is None else converted(value, self._readings[index], self.names[index])
 
 
-def _puller(fields: Sequence[str | None]) -> Callable[[Fields], Sequence[Any]]:
-    """Takes the fields out of a record, in one call of C where all are there."""
-    if len(fields) > 1 and None not in fields:
-        return itemgetter(*fields)
-    return lambda record: list(map(record.get, fields))  # type: ignore[arg-type]
+_ABSENT: Final = Reading(type(None), lambda value: value)
 
 
-class Shape(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Shape:
     """What records with these fields are to a table.
 
     write: all columns of the table; patch: those that the record has; complete: they are the same, and the month is there.
     key: None if the record does not have all key columns. key_readings: field and reading of those that it has.
-    single_key: field and reading of a key of one column, which is the usual one.
     month_at: where the month's moment stands in the row of `write`, -1 if it must be read by `month`.
     month: reads the moment from the record, None if the record does not have it.
     unknown: fields without a column. extra: they, and how to write them as JSON, where the table keeps them.
@@ -101,7 +78,6 @@ class Shape(NamedTuple):
     patch_columns: tuple[str, ...]
     complete: bool
     key: Cells | None
-    single_key: tuple[str, Reading] | None
     key_readings: Mapping[str, tuple[str, Reading]]
     month_at: int
     month: Convert | None
@@ -112,14 +88,20 @@ class Shape(NamedTuple):
 class ShapeMaker:
     """Makes the shapes of one table."""
 
-    def __init__(self, table: Table, contract: Contract | None, month: MonthSource | None, *, keeps_extra: bool) -> None:
+    def __init__(
+        self, table: Table, contract: Contract | None, month: MonthSource | None, *, keeps_extra: bool, tally: Tally = untold
+    ) -> None:
         self._table = table
         self._contract = contract
         self._month = month
         self._keeps_extra = keeps_extra
+        self._tally = tally
         # A null part of a key is told apart as key.null, so it is not looked at as NOT NULL.
         self._key = tuple(table.columns[name]._replace(nullable=True) for name in table.key if not is_system(name))
         self._data = tuple(column for column in table.columns.values() if self._is_data(column))
+        # Columns beside others, for the texts of values that those cannot hold.
+        companions = ((companion_of(column, self.rule(column.name)), column) for column in self._data)
+        self._beside = {name: column for name, column in companions if name is not None and name in table.columns}
         self.system = tuple(name for name in SYSTEM_COLUMNS if name in table.columns and name not in table.key)
         self._silent = self._silent_names()
 
@@ -133,9 +115,9 @@ class ShapeMaker:
 
     def make(self, schema: RowSchema | None, names: Sequence[str]) -> Shape:
         types = schema.fields if schema is not None else {}
-        fields = match_fields({column.name: self.rule(column.name).source for column in (*self._key, *self._data)}, names)
+        fields = self._fields(names)
         readings = {
-            column.name: reading(types.get(fields[column.name]), column, self.rule(column.name))
+            column.name: self._reading(column, types.get(fields[column.name]))
             for column in (*self._key, *self._data)
             if column.name in fields
         }
@@ -154,13 +136,24 @@ class ShapeMaker:
             patch.names + tuple(name for name in self.system if name != "cdc_extra" or (self._keeps_extra and unknown)),
             all(column.name in fields for column in self._data) and (self._month_is_elsewhere() or month_field is not None),
             self._cells(self._key, fields, readings) if has_key else None,
-            next(iter(key_readings.values())) if has_key and len(key_readings) == 1 else None,
             key_readings,
             self._month_at(write),
             self._month_reader(month_field, types),
             [(name, _extra_reader(types.get(name))) for name in unknown] if self._keeps_extra else (),
             frozenset(unknown),
         )
+
+    def _fields(self, names: Sequence[str]) -> dict[str, str]:
+        """Which field goes into which column; a column beside another takes that one's field and no other."""
+        own = [column.name for column in (*self._key, *self._data) if column.name not in self._beside]
+        fields = match_fields({name: self.rule(name).source for name in own}, names)
+        return fields | {name: fields[of.name] for name, of in self._beside.items() if of.name in fields}
+
+    def _reading(self, column: Column, source: SourceType | None) -> Reading:
+        of = self._beside.get(column.name)
+        if of is not None:
+            return beside(source, of, self.rule(of.name))
+        return reading(source, column, self.rule(column.name), self._tally)
 
     def _is_data(self, column: Column) -> bool:
         name, table = column.name, self._table
@@ -185,8 +178,7 @@ class ShapeMaker:
         return column.name not in fields and column.has_default and not column.nullable
 
     def _cells(self, columns: Sequence[Column], fields: Mapping[str, str], readings: Mapping[str, Reading]) -> Cells:
-        absent = Reading(_NULL, _never)
-        return Cells(columns, [fields.get(c.name) for c in columns], [readings.get(c.name, absent) for c in columns])
+        return Cells(columns, [fields.get(c.name) for c in columns], [readings.get(c.name, _ABSENT) for c in columns])
 
     def _month_is_elsewhere(self) -> bool:
         return self._month is None or self._month.key_index >= 0
@@ -202,14 +194,15 @@ class ShapeMaker:
         if self._month is None or self._month.name not in write.names:
             return -1
         column = self._table.columns[self._month.name]
-        is_moment = column.type.startswith("timestamp") and self.rule(column.name).overflow == "reject"
+        rule = self.rule(column.name)
+        is_moment = column.type.startswith("timestamp") and (rule.overflow, rule.precision) == ("reject", "reject")
         return write.names.index(column.name) if is_moment else -1
 
     def _month_reader(self, field: str | None, types: Mapping[str, SourceType]) -> Convert | None:
         if field is None or self._month is None:
             return None
-        read = reading(types.get(field), MOMENT, self.rule(self._month.name)._replace(overflow="reject", shorten=False)).convert
         name = self._month.name
+        read = reading(types.get(field), MOMENT, DEFAULT_RULE._replace(type=self.rule(name).type)).convert
 
         def convert(record: Fields) -> int | None:
             value = record.get(field)
@@ -247,14 +240,9 @@ def _by_letters(names: Iterable[str]) -> dict[str, list[str]]:
     return found
 
 
-def _never(value: Any) -> Any:
-    """Stands where no value is."""
-    return value
-
-
 _FREE_FORM = Column("cdc_extra", "object", policy="ignored")
 
 
 def _extra_reader(source: SourceType | None) -> Convert:
-    read, clean = json_reader(source), object_cleaner(_FREE_FORM, big_as_text=True)
-    return lambda value: None if value is None else clean(read(value))
+    read, clean = json_reader(source), json_cleaner(_FREE_FORM, big_as_text=True)
+    return lambda value: None if value is None else clean(read(value), 1)

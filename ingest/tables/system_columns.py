@@ -9,7 +9,6 @@ from typing import Final
 
 _TIMESTAMP: Final = ("timestamp with time zone", "timestamp without time zone")
 
-# In the order in which `mapper` makes their values.
 SYSTEM_TYPES: Final[dict[str, tuple[str, ...]]] = {
     "cdc_version": ("text",),
     "cdc_deleted": ("boolean",),
@@ -22,6 +21,19 @@ SYSTEM_TYPES: Final[dict[str, tuple[str, ...]]] = {
     "cdc_extra": ("object",),
 }
 SYSTEM_COLUMNS: Final = tuple(SYSTEM_TYPES)
+# Where their values come from, as `row_code` writes it into a function of these names.
+SYSTEM_ARGUMENTS: Final = "envelope, record, now_ms, version, deleted, extra"
+SYSTEM_VALUES: Final = {
+    "cdc_version": "version",
+    "cdc_deleted": "deleted",
+    "cdc_source_ts": "envelope.source_ts_ms",
+    "cdc_ingested_at": "now_ms",
+    "cdc_topic": "record.topic",
+    "cdc_partition": "record.partition",
+    "cdc_offset": "record.offset",
+    "cdc_op": "envelope.op_name or envelope.op.value",
+    "cdc_extra": "extra",
+}
 
 
 def is_system(name: str) -> bool:

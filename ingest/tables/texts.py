@@ -7,12 +7,12 @@ Pure; touched by the loop's thread.
 
 from __future__ import annotations
 
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+import re
+from base64 import b64encode
 from collections.abc import Mapping
 from decimal import Decimal
-from ipaddress import ip_address, ip_interface
-from math import isinf, isnan
+from ipaddress import IPv6Address, ip_address, ip_interface
+from math import isfinite, isinf, isnan
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,9 +23,11 @@ from ingest.model import Column, SourceType
 from ingest.tables.bits import bits_reader
 from ingest.tables.calendar_utc import date_text
 from ingest.tables.clocks import clock_text_reader, interval_text_reader
-from ingest.tables.moments import moment_text_reader
-from ingest.tables.numbers import decimal_reader, digits_around_point, whole_number
+from ingest.tables.moments import day_count, moment_text_reader
+from ingest.tables.numbers import EXACT_KINDS, decimal_reader, digits_around_point
+from ingest.tables.octets import READERS as OCTETS
 from ingest.tables.reading import UNDECLARED, Convert, Never, Reading, calling, kind_of
+from ingest.tables.structured import structured_text
 
 INDEXED_TEXT_MAX_BYTES: Final = 32_766
 _MAX_PLAIN_DIGITS: Final = 400
@@ -34,7 +36,8 @@ _AS_IS: Final = frozenset(
 )
 # What plain_text knows by the value's own type: numbers, booleans and containers.
 _NATIVE: Final = frozenset({"bool", "int", "year", "float32", "float64", "ts_s"})
-_CONTAINERS: Final = frozenset({"point", "geometry", "vector", "sparse_vector", "array", "map", "struct"})
+_CONTAINERS: Final = frozenset({"point", "geometry", "vector", "sparse_vector", "array", "map", "struct", "hstore", "ext_json"})
+_UUID: Final = re.compile(r"(?:urn:uuid:)?(\{)?[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}(?(1)\})", re.IGNORECASE)
 
 # ---------------------------------------------------------------- the text of any value
 
@@ -50,14 +53,14 @@ def text_reader(source: SourceType | None) -> Convert:
         or interval_text_reader(kind)
         or _octets_text_reader(kind)
         or _number_text_reader(source)
-        or {"date_days": _days_text, "uuid": canonical_uuid}.get(kind, plain_text)
+        or {"date_days": _days_text, "uuid": canonical_uuid, "structured": structured_text}.get(kind, plain_text)
     )
 
 
 def _number_text_reader(source: SourceType) -> Convert | None:
     if source.kind.startswith("bits"):
         return bits_reader(source)
-    if source.kind.startswith("decimal") or source.kind == "uint64_wrapped":
+    if source.kind in EXACT_KINDS:
         read = decimal_reader(source)
         return lambda value: value if _is_special(value) else decimal_text(read(value))
     return None
@@ -65,13 +68,8 @@ def _number_text_reader(source: SourceType) -> Convert | None:
 
 def _octets_text_reader(kind: str) -> Convert | None:
     """bytes of any spelling become base64, so that one value has one text."""
-    if kind == "bytes":
-        return lambda value: b64encode(value).decode("ascii") if isinstance(value, bytes) else plain_text(value)
-    if kind == "bytes_hex":
-        return lambda value: b64encode(_from_hex(value)).decode("ascii")
-    if kind == "bytes_base64":
-        return lambda value: b64encode(_from_base64(value)).decode("ascii")
-    return None
+    read = OCTETS.get(kind)
+    return None if read is None else lambda value: b64encode(read(value)).decode("ascii")
 
 
 def plain_text(value: Any) -> str:
@@ -113,9 +111,32 @@ def decimal_text(number: Decimal) -> str:
 def json_text(value: Any) -> str:
     """The JSON text of a container, numbers digit for digit."""
     try:
-        return orjson.dumps(value, default=_json_default).decode()
-    except TypeError:
-        raise Reject("type.not_json", "the value holds something that JSON cannot say") from None
+        octets = orjson.dumps(value, default=_json_default)
+    except TypeError:  # orjson takes integers of 64 bits only
+        try:
+            octets = orjson.dumps(_spelled_out(value), default=_json_default)
+        except (TypeError, RecursionError):
+            raise Reject("type.not_json", "the value holds something that JSON cannot say") from None
+    if b"null" in octets and _has_no_number(value):  # which orjson writes as null
+        raise Reject("type.not_finite", "NaN and Infinity are no values of JSON")
+    return octets.decode()
+
+
+def _spelled_out(value: Any) -> Any:
+    """The same content with its large integers as they are to be written."""
+    if isinstance(value, Mapping):
+        return {name: _spelled_out(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_spelled_out(item) for item in value]
+    return orjson.Fragment(str(value)) if type(value) is int and value.bit_length() > 63 else value
+
+
+def _has_no_number(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_no_number, value.values()))
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_no_number, value))
+    return type(value) is float and not isfinite(value)
 
 
 def _json_default(value: Any) -> Any:
@@ -133,21 +154,7 @@ def _is_special(value: Any) -> bool:
 
 
 def _days_text(value: Any) -> str:
-    return date_text(whole_number(value))
-
-
-def _from_hex(value: Any) -> bytes:
-    try:
-        return bytes.fromhex(value.removeprefix("\\x"))
-    except (ValueError, AttributeError):
-        raise Reject("type.not_bytes", "the value is not hexadecimal") from None
-
-
-def _from_base64(value: Any) -> bytes:
-    try:
-        return b64decode(value, validate=True)
-    except (Base64Error, ValueError, TypeError):
-        raise Reject("type.not_bytes", "the value is not base64") from None
+    return date_text(day_count(value))
 
 
 # ---------------------------------------------------------------- columns of text
@@ -212,11 +219,12 @@ def uuid(source: SourceType | None, _column: Column) -> Reading | None:
 
 
 def canonical_uuid(value: Any) -> str:
-    """Lower case with dashes, because a key in mixed case would be another key."""
-    try:
+    """Lower case with dashes, because a key in mixed case would be another key. 16 bytes are a UUID as well."""
+    if type(value) is str and _UUID.fullmatch(value):
         return str(UUID(value))
-    except (ValueError, AttributeError, TypeError):
-        raise Reject("type.not_a_uuid", "the value is no UUID") from None
+    if isinstance(value, bytes) and len(value) == 16:
+        return str(UUID(bytes=value))
+    raise Reject("type.not_a_uuid", "the value is no UUID")
 
 
 def ip(source: SourceType | None, _column: Column) -> Reading | None:
@@ -228,11 +236,20 @@ def _ip_text(value: Any) -> str:
     if type(value) is not str:
         raise Reject("type.not_an_ip", "the value is no text of an address")
     try:
-        if "/" not in value:
-            return str(ip_address(value))
-        address = ip_interface(value)
+        address = ip_address(value) if "/" not in value else _host(value)
     except ValueError:
         raise Reject("type.not_an_ip", "the value is no address") from None
-    if address.network.prefixlen != address.max_prefixlen:
-        raise Reject("type.not_an_ip", "the value is a network, not an address: use TEXT")
-    return str(address.ip)
+    if isinstance(address, IPv6Address):
+        if address.scope_id is not None:
+            raise Reject("type.overflow", "the address has a zone, which IP does not keep: use TEXT")
+        if address.ipv4_mapped is not None:
+            raise Reject("type.overflow", "the column would make an IPv4 address of this IPv6 address: use TEXT")
+    return str(address)
+
+
+def _host(text: str) -> Any:
+    """The address before a mask that covers all of it."""
+    interface = ip_interface(text)
+    if interface.network.prefixlen != interface.max_prefixlen:
+        raise Reject("type.overflow", "the value is a network, not an address: use TEXT")
+    return interface.ip

@@ -137,7 +137,8 @@ def of_sight(client: HttpClient, cluster: Cluster) -> Iterator[Finding]:
     """The worker asks sys.jobs whether a request whose answer was lost still runs."""
     if rows_of(client, JOBS) is None:
         grant = f"GRANT DQL ON SCHEMA sys TO {quoted(cluster.user)}"
-        yield fail("cratedb", f"user {cluster.user} may not read sys.jobs, so after a time-out its tables are parked: {grant}")
+        text = f"user {cluster.user} may not read sys.jobs, so after a time-out its rows wait for two minutes"
+        yield fail("cratedb", f"{text}: {grant}")
 
 
 def of_nodes(settings: Settings, cluster: Cluster) -> Iterator[Finding]:

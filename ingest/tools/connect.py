@@ -85,6 +85,7 @@ def rules(settings: Settings) -> Rules:
         dlq_max_ratio=settings.dlq_max_ratio,
         dlq_window=settings.dlq_window,
         stale_max_ratio=settings.stale_max_ratio,
+        add_columns_max=settings.add_columns_max,
     )
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ingest.tools import settings
+from ingest.tools import settings, types_page
 from ingest.watch import reference
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "settings.md": settings.as_markdown,
     "metrics.md": reference.metrics_page,
     "logs.md": reference.logs_page,
+    "types.md": types_page.as_markdown,
 }
 
 

@@ -238,6 +238,9 @@ def parked(error: Parked, record: Record, stage: str) -> Verdict:
 def truncated(policy: str, record: Record) -> Verdict:
     if policy == "skip":
         return Verdict("skipped", 'it is a truncate, and the contract says truncate = "skip"', "truncate", "map")
+    if policy == "empty":
+        text = "the table would be emptied of what is older, once all in front of it is stored"
+        return Verdict("skipped", f"{text}; a topic of several partitions would be parked instead", "truncate", "map")
     text = "the source emptied the table; empty it by hand if it should follow, then `ingest unpark`"
     return Verdict("parked", f"topic:{record.topic} would be parked: {text}", "topic.truncate", "map")
 

@@ -171,8 +171,8 @@ def _untold(record: Record, inside: Opened | None) -> str:
     if inside is None:
         return "the value cannot be read"
     found = detect.format_of(inside.value, inside.schema_name)
-    if found.startswith(detect.UNREAD):
-        return f"it looks like {found.removeprefix(detect.UNREAD)}: {words_of(inside)}"
+    if found.startswith(detect.UNCLEAR):
+        return f"it looks like {found.partition(':')[2]}: {words_of(inside)}"
     return "a control record tells none"
 
 
@@ -250,12 +250,20 @@ EVIDENCE: Final[tuple[Callable[[Fields, str], str], ...]] = (
     _debezium,
     _enriched,
     _like_debezium,
-    _names("isDdl", "es"),
-    _names("database", "table", "type", "data", "def"),
+    _names("version", "type", "commitTs", "buildTs", "payload"),
+    _names("isDdl", "es", "mysqlType", "pkNames", "data", "type"),
+    _names("database", "table", "type", "data", "def", "encrypted"),
     _names("table", "type", "primary_key", "before", "after"),
     _names("metadata"),
     _names("op_type", "table", "op_ts", "pos"),
-    _names("operationType", "ns"),
+    _names("operationType", "ns", "clusterTime", "documentKey"),
+    lambda _value, _name: "its _id is an ObjectId of Extended JSON",
+    _names("_tidb_op", "_tidb_commit_ts", "_tidb_commit_physical_time"),
     _names("specversion", "id", "source", "type"),
     _cockroach,
+    _names("data", "type"),
+    _names("database", "table", "type", "data", "def"),
+    _names("table", "type", "primary_key", "before", "after"),
+    _names("metadata", "data", "control"),
+    _names("op_type", "table"),
 )

@@ -33,7 +33,7 @@ def migrate(settings: Settings, *, is_dry: bool, on_progress: Progress) -> list[
             report = migrations.plan(connection, folder)
         else:
             report = migrations.migrate(connection, folder, owner=owner(), on_progress=on_progress)
-    return lines_of(report)
+    return lines_of(report) if report != Report() else [f"{folder} holds no file NNNN_name.sql: nothing to do"]
 
 
 def migrate_patiently(settings: Settings, on_progress: Progress) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ingest.errors import Parked, Reject, Stop
-from ingest.formats.decoder import FORMATS, Decoder
+from ingest.formats.decoder import FORMATS, WITH_PREFIX, Decoder
 from ingest.formats.schemas import SchemaCache
 from ingest.model import Envelope, NeedSchema, Record, Skip, Table
 from ingest.settings import Settings
@@ -75,18 +75,28 @@ def schema_cache(folder: Path, has_registry: bool) -> SchemaCache:
     return schemas
 
 
+def decoder_of(settings: Settings, topic_format: Callable[[str], str], schemas: SchemaCache) -> Decoder:
+    """The decoder as the settings want it."""
+    return Decoder(
+        topic_format=topic_format,
+        schemas=schemas,
+        flattened_prefix=settings.flattened_prefix,
+        unavailable_value=settings.unavailable_value,
+    )
+
+
 class Rooms:
     """Decoder, router and mappers of one environment. declared: the format of every topic, None as the contracts say."""
 
     def __init__(self, settings: Settings, declared: str | None = None) -> None:
-        if declared not in (None, "auto", *FORMATS):
+        if declared not in (None, "auto", *FORMATS) and not str(declared).startswith(WITH_PREFIX):
             raise Stop("explain.format", f"there is no format {declared}: use auto, {', '.join(FORMATS)}")
         self.settings = settings
         self.contracts = contracts_of(settings)
         self.schemas = schema_cache(Path(settings.schemas_dir), bool(settings.schema_registry_url))
         formats = TopicFormats(self.contracts)
         self.format_of: Callable[[str], str] = formats.of if declared is None else lambda _topic: declared
-        self.decoder = Decoder(topic_format=self.format_of, schemas=self.schemas)
+        self.decoder = decoder_of(settings, self.format_of, self.schemas)
         self.router = Router(self.contracts, default_schema=settings.crate_schema, topic_prefix=settings.topic_prefix)
         self._by_table = by_table(self.contracts, settings)
         self._registry = connect.registry_client(settings)

@@ -19,7 +19,6 @@ from ingest.flow.loop import Loop, World
 from ingest.flow.regulator import wait_s
 from ingest.flow.tables import Tables
 from ingest.flow.writers import ThreadCrew
-from ingest.formats.decoder import Decoder
 from ingest.kafka.dead_letters import KafkaDeadLetters
 from ingest.kafka.source import KafkaSource
 from ingest.model import Table
@@ -28,7 +27,7 @@ from ingest.tables.contract import Contract
 from ingest.tables.mapper import Mapper, compile_mapper
 from ingest.tables.routing import Router
 from ingest.tools import connect
-from ingest.tools.rooms import TopicFormats, by_table, contracts_of, schema_cache, taker
+from ingest.tools.rooms import TopicFormats, by_table, contracts_of, decoder_of, schema_cache, taker
 from ingest.tools.snapshot import Look
 from ingest.tools.supervise import supervise
 from ingest.watch import logs
@@ -72,7 +71,7 @@ def build(settings: Settings, watch: Watch) -> Loop:
         crew=ThreadCrew(stores[1:]),
         dead_letters=KafkaDeadLetters(connect.dead_letter_settings(settings)),
         errand_store=stores[0],
-        decoder=Decoder(topic_format=formats.of, schemas=schemas),
+        decoder=decoder_of(settings, formats.of, schemas),
         router=Router(contracts, default_schema=settings.crate_schema, topic_prefix=settings.topic_prefix),
         tables=Tables(mapper_maker(contracts, settings, watch)),
         observer=watch,
@@ -145,6 +144,7 @@ def print_books(loop: Loop) -> None:
         "retries": dict(books.retries),
         "incomplete": books.incomplete,
         "repeats": books.repeats,
+        "ignored_fields": dict(books.ignored_fields),
         "tables": counts_by_table(books.records),
         "rows": counts_by_table(books.rows),
         "parked": [place.subject for place in state.parking],

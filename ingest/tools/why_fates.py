@@ -103,7 +103,8 @@ def _without_change(seen: Seen) -> Fate:
     if seen.what == "parked":
         return Fate(PARKED, seen.code)
     if seen.what == "truncate":
-        return Fate(SKIPPED, "a truncate names no row") if seen.code == "skip" else Fate(PARKED, "topic.truncate")
+        passes = seen.code in ("skip", "empty")
+        return Fate(SKIPPED, "a truncate names no row") if passes else Fate(PARKED, "topic.truncate")
     return Fate(SKIPPED, "a tombstone behind its delete" if seen.code == "tombstone" else seen.code)
 
 

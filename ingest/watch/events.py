@@ -24,6 +24,7 @@ ANYWHERE: Mapping[str, str] = {
 FIELDS: Mapping[str, str] = {
     "at": "position of a record, `topic[partition]@offset`",
     "attempt": "how often it was tried, from 1",
+    "columns": "names of columns, or of fields without one",
     "code": "a stable dotted code of the reason; of a process, its exit code",
     "dead_lettered": "records in the dead-letter topic",
     "error": "name of the client's error",
@@ -96,6 +97,18 @@ EVENTS: tuple[Event, ...] = (
     ),
     Event("store_back", "info", "CrateDB answers again."),
     Event("tables_retry", "warning", "CrateDB's catalogue could not be read.", ("code", "text", "attempt", "wait_s")),
+    Event("fields_retry", "warning", "New columns could not be looked for, or added.", ("code", "text", "attempt", "wait_s")),
+    Event("truncate_retry", "warning", "A table could not be emptied.", ("code", "text", "attempt", "wait_s")),
+    Event(
+        "fields_ignored", "warning", "Fields without a column are left out, told once; `text` is the ALTER TABLE that keeps them.",
+        ("table", "columns", "text"),
+    ),
+    Event("columns_added", "info", 'Fields got columns, as `unknown_fields = "add"` says.', ("table", "columns")),
+    Event(
+        "table_reshaped", "warning", "A column went or got another type meanwhile; what was under way is mapped again.",
+        ("table", "text"),
+    ),
+    Event("table_emptied", "warning", 'The source truncated a table whose contract says `truncate = "empty"`.', ("table", "at")),
     Event("schema_retry", "warning", "The schema registry did not answer.", ("code", "text", "attempt", "wait_s")),
     Event("kafka_retry", "warning", "Kafka did not answer, or not well.", ("code", "text", "wait_s")),
     Event("end_offsets_retry", "warning", "The ends of the topics could not be read.", ("code", "text")),

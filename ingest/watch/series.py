@@ -112,6 +112,13 @@ SERIES: tuple[Series, ...] = (
         _rows,
     ),
     Series(
+        "ingest_ignored_fields_total",
+        "counter",
+        ("table",),
+        "Fields of records that have no column and were left out. The log says once for each which ALTER TABLE would keep it.",
+        by(lambda s: {**dict.fromkeys(s.tables, 0), **s.ignored_fields}),
+    ),
+    Series(
         "ingest_incomplete_rows_total",
         "counter",
         (),

@@ -23,7 +23,7 @@ from ingest.model import Record
 
 HERE = Path(__file__).parent / "samples"
 SAMPLES = Path(os.environ.get("INGEST_SAMPLES", Path(__file__).parents[3] / "shared" / "samples"))
-SOURCES = ("avro", "cockroachdb", "debezium", "plain")
+SOURCES = ("avro", "aws-dms", "canal", "cockroachdb", "debezium", "maxwell", "mongodb", "ogg", "plain", "ticdc")
 
 
 def sample_files() -> list[Path]:
@@ -67,6 +67,9 @@ def seen_in(sample: Path, given: dict[str, Any]) -> list[Any]:
 
 def records(sample: Path, given: dict[str, Any]) -> Iterator[Record]:
     content = sample.read_bytes()
+    if sample.name == "open_protocol_docs.json":
+        yield from open_protocol(json.loads(content), given["topic"])
+        return
     texts = [line for line in content.splitlines() if line.strip()] if sample.suffix == ".ndjson" else [content]
     for offset, text in enumerate(texts):
         if ".key." in sample.name:
@@ -76,6 +79,13 @@ def records(sample: Path, given: dict[str, Any]) -> Iterator[Record]:
             key = None if raw is None else raw.encode()
             value = bytes.fromhex(text.decode().strip()) if sample.suffix == ".hex" else text
         yield Record(given["topic"], 0, offset, -1, key, value)
+
+
+def open_protocol(events: list[dict[str, Any]], topic: str) -> Iterator[Record]:
+    """TiCDC's events, which the sample shows before they are framed."""
+    for offset, event in enumerate(events):
+        key, value = ((len(part := event[name].encode()).to_bytes(8, "big") + part) for name in ("event_key", "event_value"))
+        yield Record(topic, 0, offset, -1, (1).to_bytes(8, "big") + key, value)
 
 
 def kind(schema: AvroSchema) -> Any:

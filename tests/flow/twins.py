@@ -8,12 +8,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ingest.errors import Parked, Reject
+from ingest.errors import IngestError, NewFields, Parked, Reject
 from ingest.flow.loop import Loop, World
-from ingest.flow.ports import Commit, Letter, Rebalances
+from ingest.flow.ports import Commit, Letter, Rebalances, Truncation, Unsure
 from ingest.flow.state import Rules
 from ingest.flow.tables import Tables
 from ingest.flow.writers import InlineCrew
@@ -28,6 +28,7 @@ from ingest.model import (
     Fate,
     Kind,
     NeedSchema,
+    NewColumn,
     Op,
     Outcome,
     Partition,
@@ -76,6 +77,7 @@ class LogSource:
     paused: set[Partition] = field(default_factory=set)
     per_poll: int = 50
     fail_commits: int = 0
+    partitions_of: dict[str, int] = field(default_factory=dict)
     polls: int = 0
     to_raise: list[Exception] = field(default_factory=list)
     listener: Rebalances | None = None
@@ -170,6 +172,9 @@ class LogSource:
     def lag(self, partition: Partition) -> int | None:
         return None
 
+    def partition_count(self, topic: str) -> int | None:
+        return self.partitions_of.get(topic) or sum(p.topic == topic for p in self.log) or None
+
     def is_healthy(self) -> tuple[bool, str]:
         return True, ""
 
@@ -186,11 +191,16 @@ class MemoryStore:
     """A CrateDB of one dict: (table, key, month) -> (version, is deleted, value).
 
     faults: each answers one batch, or None to let it pass.
+    alters: (table, names of columns asked for, tags to wait for), as they came.
+    refusals: each is raised instead of adding columns or emptying, None lets it pass.
     """
 
     rows: dict[tuple[str, Any, int | None], tuple[str, bool, Any]] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
-    tables: dict[str, Table] = field(default_factory=lambda: {TABLE.full_name: TABLE})
+    tables: dict[str, Table | IngestError] = field(default_factory=lambda: {TABLE.full_name: TABLE})
+    alters: list[tuple[str, list[str], tuple[str, ...]]] = field(default_factory=list)
+    refusals: list[IngestError | None] = field(default_factory=list)
+    described: int = 0
     probes_to_fail: int = 0
     batches: list[Batch] = field(default_factory=list)
 
@@ -232,8 +242,30 @@ class MemoryStore:
                 live[key] = (month, value)
         return live
 
-    def describe(self, names: Collection[str]) -> Mapping[str, Table | None]:
+    def describe(self, names: Collection[str]) -> Mapping[str, Table | IngestError | None]:
+        self.described += 1
         return {name: self.tables.get(name) for name in names}
+
+    def add_columns(self, name: str, columns: Sequence[NewColumn], unsure: Unsure) -> Table:
+        self.alters.append((name, [column.name for column in columns], unsure.tags))
+        self._refuse()
+        table = self.tables[name]
+        assert isinstance(table, Table)
+        added = {c.name: Column(c.name, c.type) for c in columns if c.name not in table.columns}
+        table = self.tables[name] = replace(table, columns={**table.columns, **added})
+        return table
+
+    def empty(self, table: Table, truncation: Truncation, unsure: Unsure) -> Table:
+        self._refuse()
+        for place, (version, *_) in list(self.rows.items()):
+            if place[0] == table.full_name and version < (truncation.version or ""):
+                self.rows[place] = (truncation.version or "", True, None)
+        return table
+
+    def _refuse(self) -> None:
+        refusal = self.refusals.pop(0) if self.refusals else None
+        if refusal is not None:
+            raise refusal
 
     def probe(self) -> None:
         if self.probes_to_fail:
@@ -317,10 +349,18 @@ class TwinDecoder:
 
 @dataclass
 class TwinMapper:
+    """Fields f1, f2, .. want columns; see Rig for how it learns of the table."""
+
     truncate: str = "park"
+    unknown_policy: str = "ignore"
+    columns: Collection[str] = ()
+    passed: Collection[str] | None = ()
 
     def map(self, envelope: Envelope, record: Record, now_ms: int) -> Change:
         row = envelope.after or {}
+        lacking = [name for name in row if name.startswith("f") and name not in self.columns]
+        if self.passed is not None and (new := [name for name in lacking if name not in self.passed]):
+            raise NewFields([NewColumn(name, "BIGINT") for name in new])
         if row.get("v") == "unmappable":
             raise Reject("type.overflow", column="v")
         kind = Kind.DELETE if row.get("v") is None and not row.get("patch") else Kind.PATCH if row.get("patch") else Kind.WRITE
@@ -338,8 +378,15 @@ class TwinMapper:
             size_bytes=50,
         )
 
-    def take_unknown_fields(self) -> Collection[str]:
-        return ()
+    def truncation(self, envelope: Envelope, record: Record, now_ms: int) -> Truncation:
+        row = envelope.after or {}
+        return Truncation(f"{row['n']:09d}{record.offset:09d}")
+
+    def stop_at_new_fields(self, passed: Collection[str] | None) -> None:
+        self.passed = None if passed is None else set(passed)
+
+    def take_unknown_fields(self) -> Mapping[str, int]:
+        return {}
 
 
 class TwinRouter:
@@ -368,7 +415,7 @@ class Rig:
             self.store,
             self.decoder,
             TwinRouter(),
-            Tables(lambda table: self.mapper),
+            Tables(self.compile),
             self.notes,
             self.take_schema,
             registry=self,
@@ -376,6 +423,10 @@ class Rig:
             wall_ms=lambda: int(self.clock.now_s * 1000),
         )
         self.loop = Loop(world, rules or Rules(commit_every_s=0.05))
+
+    def compile(self, table: Table) -> TwinMapper:
+        self.mapper.columns = table.columns
+        return self.mapper
 
     def fetch(self, schema_id: Any) -> tuple[str, str]:
         found = self.schemas[schema_id]

@@ -367,7 +367,7 @@ def user(site: Site) -> Iterator[Callable[..., dict[str, str]]]:
 def test_a_user_without_any_privilege(site: Site, user: Callable[..., dict[str, str]]) -> None:
     site.make_all()
     said = failures(site.check(**user()))
-    assert "may not read sys.jobs, so after a time-out its tables are parked: GRANT DQL ON SCHEMA sys TO u_" in said
+    assert "may not read sys.jobs, so after a time-out its rows wait for two minutes: GRANT DQL ON SCHEMA sys TO u_" in said
     assert f"or if it is there, GRANT DQL, DML ON TABLE {site.name}.orders TO u_" in said
 
 

@@ -58,11 +58,16 @@ class Letter(NamedTuple):
 
 @dataclass
 class Done:
-    """A worker that has ended. answer: what it printed on stdout, {} if nothing. log: all of its stderr."""
+    """A worker that has ended. answers: the lines that it printed on stdout, one per process. log: all of its stderr."""
 
     code: int
-    answer: dict[str, Any]
+    answers: list[dict[str, Any]]
     log: str
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The last one, {} if there is none."""
+        return self.answers[-1] if self.answers else {}
 
     @property
     def sentences(self) -> list[str]:
@@ -74,7 +79,8 @@ class Running:
     """A worker that runs. Its HTTP server is on when it was given a port."""
 
     def __init__(self, worker: Worker, log: Path, port: int) -> None:
-        self._worker, self._log, self._port = worker, log, port
+        self._worker, self._log = worker, log
+        self.pid, self.url = worker.pid, f"http://127.0.0.1:{port}"
 
     @property
     def log(self) -> str:
@@ -87,13 +93,16 @@ class Running:
     def readiness(self) -> dict[str, Any]:
         """What /readyz says; {} while nobody listens."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/readyz", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
                 return dict(json.loads(answer.read()))
         except urllib.error.HTTPError as error:
             with error:
                 return dict(json.loads(error.read()))
         except OSError:
             return {}
+
+    def kill(self) -> None:
+        self._worker.kill()
 
     def stop(self) -> Done:
         return self._done(self._worker.stop())
@@ -109,7 +118,7 @@ class Running:
     def _done(self, code: int) -> Done:
         assert "Traceback" not in self.log, self.log
         lines = self._log.with_suffix(".out").read_text().splitlines()
-        return Done(code, json.loads(lines[-1]) if lines else {}, self.log)
+        return Done(code, [json.loads(line) for line in lines], self.log)
 
 
 @dataclass
@@ -133,17 +142,17 @@ class Site:
     def topic(self, table: str) -> str:
         return f"{self.name}.{table}"
 
-    def make_topics(self, *tables: str) -> None:
+    def make_topics(self, *tables: str, partitions: int = 1) -> None:
         self._topics += map(self.topic, tables)
-        kafka_io.create_topics(self.kafka, [self.topic(table) for table in tables], 1)
+        kafka_io.create_topics(self.kafka, [self.topic(table) for table in tables], partitions)
 
     def make_table(self, table: str, columns: str = ORDERED) -> None:
         options = "PARTITIONED BY (month) " if "month" in columns else ""
         self.crate.rows(f"CREATE TABLE {table} ({columns}) CLUSTERED INTO 1 SHARDS {options}WITH (number_of_replicas = 0)")
 
-    def make(self, *tables: str) -> None:
+    def make(self, *tables: str, partitions: int = 1) -> None:
         """Topics and tables of level ordered."""
-        self.make_topics(*tables)
+        self.make_topics(*tables, partitions=partitions)
         for table in tables:
             self.make_table(table)
 
@@ -199,7 +208,7 @@ class Site:
 
     def start(self, *flags: str, **env: str) -> Running:
         self._starts += 1
-        log, port = self.folder / f"worker-{self._starts}.log", free_ports(1)[0]
+        log, port = self.folder / f"worker-{self._starts}.log", int(env.get("http_port") or free_ports(1)[0])
         return Running(Worker([*COMMAND, *flags], self._environment(port, env), log), log, port)
 
     def _environment(self, port: int, env: Mapping[str, str]) -> dict[str, str]:

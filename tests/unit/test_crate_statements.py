@@ -167,7 +167,7 @@ def test_numeric_digits_are_read_from_show_create_table() -> None:
         'CREATE TABLE "d"."t" (\n   "a" NUMERIC(38, 10) DEFAULT 0 NOT NULL,\n   "b ""q""" ARRAY(ARRAY(NUMERIC(10, 2))),\n'
         '   "c" NUMERIC(5),\n   "o" OBJECT(STRICT) AS (\n      "z" NUMERIC(7, 1)\n   )\n)'
     )
-    assert {"a": (38, 10), 'b "q"': (10, 2), "c": (5, 0)} == catalogue.numeric_digits(text)
+    assert {("a",): (38, 10), ('b "q"',): (10, 2), ("c",): (5, 0), ("o", "z"): (7, 1)} == catalogue.numeric_digits(text)
 
 
 def test_checksums_see_neither_comments_nor_blanks_but_everything_else() -> None:

@@ -160,6 +160,29 @@ def test_verdicts_of_a_request_that_may_create_a_partition_are_believed_at_the_s
     assert (["store.text_too_long", ""], frozenset({JAN})) == (codes(result), result.new_months)
 
 
+def test_verdicts_of_a_request_over_several_months_are_believed_at_the_second_sending() -> None:
+    """Somebody may have dropped one of them since the catalogue was read; the first answer then blames the wrong row."""
+    too_long = {
+        "rowcount": -2,
+        "error": {"code": 4000, "message": "SQLParseException['x' is too long for the text type of length: 3]"},
+    }
+    answers = [[{"rowcount": 1}, too_long], [too_long, {"rowcount": 1}]]
+    script = Script(lambda *_: Answer(200, {"results": answers[len(script.sent) - 1]}))
+    assert ["store.text_too_long", ""] == codes(attempt(script, write(1, JAN, "05"), write(2, FEB, "05")))
+    once = Script(lambda *_: Answer(200, {"results": answers[0]}))
+    assert (["", "store.text_too_long"], 1) == (codes(attempt(once, *writes(2))), len(once.sent))
+
+
+def test_a_sys_jobs_that_is_hidden_costs_a_wait_and_blames_no_table() -> None:
+    def reply(stmt: str, rows: Rows) -> Reply:
+        return refused(404, 4045) if "sys.jobs" in stmt else all_good(stmt, rows)
+
+    early = attempt(Script(reply), *writes(1), unsure=("a",), unsure_for_s=119.0)
+    assert (["store.jobs_hidden"], [Fate.RETRY], ("a",)) == (codes(early), fates(early), early.unsure)
+    late = attempt(Script(reply), *writes(1), unsure=("a",), unsure_for_s=121.0)
+    assert ([Fate.WRITTEN], ()) == (fates(late), late.unsure)
+
+
 def test_rows_that_a_busy_shard_left_unexplained_are_not_called_stale() -> None:
     busy = {"rowcount": -2, "error": {"code": 5000, "message": "EsRejectedExecutionException[x]"}}
     answers = [[busy, {"rowcount": -2}], [{"rowcount": 1}]]

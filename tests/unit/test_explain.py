@@ -370,7 +370,7 @@ def test_a_row_passes_all_rooms() -> None:
         (b"\xfe\xff", (), 3, "rejected", "format.unknown"),
         ('{"resolved": "1767225600000000000.0"}', (), 0, "skipped", "resolved"),
         ('{"ts_ms": 5}', ('{"serverName": "a"}',), 0, "skipped", "heartbeat"),
-        ('{"database": "a", "table": "b", "type": "insert", "data": {}}', (), 4, "parked", "format.unsupported"),
+        ('{"database": "a", "table": "b", "type": "gauge", "data": {}}', (), 4, "parked", "format.ambiguous"),
         (json.dumps(ROW), ("{}", "debezium"), 3, "rejected", "debezium.op"),
         (json.dumps({"after": ROW, "updated": "1767225600000000000.0", "key": [7]}), (), 0, "stored", ""),
     ],

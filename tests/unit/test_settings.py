@@ -170,6 +170,7 @@ def test_options_reach_the_client_typed_and_win_over_what_is_derived() -> None:
         {
             "INGEST_TOPICS": "a",
             "INGEST_KAFKA_FETCH_MAX_BYTES": "123456",
+            "INGEST_KAFKA_SECURITY_PROTOCOL": "SSL",
             "INGEST_KAFKA_SSL_CHECK_HOSTNAME": "no",
             "INGEST_KAFKA_API_VERSION": "3.9",
             "INGEST_KAFKA_GROUP_INSTANCE_ID": "pod-1",

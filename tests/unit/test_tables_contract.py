@@ -29,6 +29,7 @@ truncate  = "skip"
 from = "total_amount"
 type = "numeric(18,2)"
 overflow = "null"
+precision = "text"
 
 [columns.note]
 shorten = true
@@ -56,7 +57,7 @@ def test_every_key_of_a_contract_is_read(tmp_path: Path) -> None:
         unknown_fields="extra",
         truncate="skip",
         columns={
-            "total": ColumnRule("total_amount", SourceType("decimal_base64", scale=2, precision=18), "null"),
+            "total": ColumnRule("total_amount", SourceType("decimal_base64", scale=2, precision=18), "null", precision="text"),
             "note": ColumnRule(shorten=True),
         },
         file=str(tmp_path / "orders.toml"),
@@ -159,7 +160,9 @@ def test_a_fitting_contract_and_no_contract_have_no_problems() -> None:
 CONTRADICTIONS = [
     (Contract("doc.orders", columns={"totl": ColumnRule()}), "no column totl: did you mean 'total'?"),
     (Contract("doc.orders", columns={"cdc_version": ColumnRule()}), "never from the record"),
-    (Contract("doc.orders", columns={"total": ColumnRule(overflow="text")}), 'overflow = "text" needs'),
+    (Contract("doc.orders", columns={"total": ColumnRule(overflow="text")}), '"text" needs a column total_text TEXT'),
+    (Contract("doc.orders", columns={"total": ColumnRule(precision="text")}), '"text" needs a column total_text TEXT'),
+    (Contract("doc.orders", columns={"id": ColumnRule(overflow="text")}), "part of the key, which is never NULL"),
     (Contract("doc.orders", columns={"total": ColumnRule(shorten=True)}), "shorten is for text"),
     (Contract("doc.orders", columns={"id": ColumnRule(source="")}), "id is part of the key"),
     (Contract("doc.orders", key=("id", "no")), "the primary key of the table is id"),
@@ -169,8 +172,8 @@ CONTRADICTIONS = [
     (Contract("doc.orders", partition=PartitionRule("month", "createdat")), "did you mean 'created_at'?"),
     (Contract("doc.orders", version=VersionRule("none")), "each record needs a version"),
     (Contract("doc.orders", unknown_fields="extra"), "needs a column cdc_extra"),
-    (Contract("doc.orders", unknown_fields="add"), "not available yet"),
-    (Contract("doc.orders", truncate="empty"), "not available yet"),
+    (Contract("doc.orders", ("a", "b"), truncate="empty"), "one topic alone may feed it"),
+    (Contract("doc.orders", ("^shop[.]",), truncate="empty"), "one topic alone may feed it"),
 ]
 
 
@@ -178,6 +181,15 @@ CONTRADICTIONS = [
 def test_a_contradiction_with_the_catalogue_is_told(contract: Contract, expected: str) -> None:
     (text,) = told(contract)
     assert expected in text
+
+
+def test_the_column_beside_another_belongs_to_that_one() -> None:
+    beside = with_column(Column("total_text", "text"))
+    assert [] == told(Contract("doc.orders", columns={"total": ColumnRule(overflow="text")}), beside)
+    (text,) = told(
+        Contract("doc.orders", columns={"total": ColumnRule(overflow="text"), "total_text": ColumnRule("other")}), beside
+    )
+    assert 'total_text holds what total cannot ("text")' in text
 
 
 @pytest.mark.parametrize(

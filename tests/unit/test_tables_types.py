@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from ingest.errors import Reject
 from ingest.model import Column, SourceType
 from ingest.tables.numbers import unscaled
-from ingest.tables.types import ColumnRule, parse_type, reading
+from ingest.tables.reading import Reading
+from ingest.tables.types import ColumnRule, beside, parse_type, reading
 
 D = Decimal
 TS = "timestamp with time zone"
@@ -22,7 +23,10 @@ def convert(source: str | SourceType | None, column: str | Column, value: Any, *
     """The value in the column, or the code of the rejection."""
     declared = parse_type(source) if isinstance(source, str) else source
     assert not isinstance(source, str) or declared is not None
-    found = reading(declared, column if isinstance(column, Column) else Column("c", column), ColumnRule(**rule))
+    return outcome(reading(declared, column if isinstance(column, Column) else Column("c", column), ColumnRule(**rule)), value)
+
+
+def outcome(found: Reading, value: Any) -> Any:
     try:
         return value if type(value) is found.passes else found.convert(value)
     except Reject as reject:
@@ -40,7 +44,13 @@ BIT_4 = Column("c", "bit", length=4)
 VECTOR_2 = Column("c", "float_vector", length=2)
 FREE = Column("c", "object", policy="ignored")
 DYNAMIC = Column("c", "object", policy="dynamic")
-STRICT = Column("c", "object", policy="strict", keys=("x", "y", "y.z"))
+STRICT = Column(
+    "c", "object", policy="strict", children=(
+        Column("x", "smallint"),
+        Column("y", "object", policy="strict", children=(Column("z", "numeric", precision=4, scale=1, nullable=False),)),
+    ),
+)  # fmt: skip
+TYPED = Column("c", "object", policy="ignored", children=(Column("at", TS), Column("list", "bigint_array")))
 
 INTEGERS = [
     (None, "byte", 127, 127),
@@ -74,6 +84,16 @@ INTEGERS = [
     (None, "bigint", [1], "type.not_a_number"),
     ("uint64_wrapped", "bigint", -1, "type.overflow"),
     ("uint64_wrapped", "bigint", 7, 7),
+    ("uint64_wrapped", NUMERIC_5, 2**64, "type.overflow"),
+    ("money", NUMERIC_5_2, "($123.45)", "-123.45"),
+    ("money", Column("c", "numeric", precision=12, scale=2), "-$1,234,567.80", "-1234567.80"),
+    ("money", NUMERIC_5_2, "1.234,56", "type.not_a_number"),
+    ("money", NUMERIC_5_2, "-($1.00)", "type.not_a_number"),
+    ("interval_text", "bigint", "P0Y0M1DT2H-3M4.5S", 93424500000),
+    ("interval_text", "bigint", "1 day -00:00:01", 86399000000),
+    ("interval_text", "bigint", "1 mon", "type.precision"),
+    ("interval_text", "bigint", "PT", "type.not_an_interval"),
+    ("time_text", "bigint", "23:59:60", "type.overflow"),
     ("uint64_wrapped", "numeric", -1, "18446744073709551615"),
     ("bits(4)", "smallint", b"\x05", 5),
     ("time_ms", "bigint", 1_500, 1_500_000),
@@ -165,8 +185,26 @@ MOMENTS = [
     (None, TS, "2024-02-29", 1709164800000),
     (None, TS, "2023-02-29", "type.not_a_timestamp"),
     (None, TS, "+12024-03-05T00:00:00Z", 317279116800000),
-    (None, TS, "2024-03-05T24:00:00Z", "type.not_a_timestamp"),
-    (None, TS, "2024-03-05T10:31:60Z", "type.not_a_timestamp"),
+    (None, TS, "2024-03-05T24:00:00Z", 1709683200000),
+    (None, TS, "2024-03-05T24:00:01Z", "type.not_a_timestamp"),
+    (None, TS, "2024-03-05T24:00:00." + "0" * 5000 + "1Z", "type.not_a_timestamp"),
+    (None, TS, "2024-03-05T10:31:60Z", "type.overflow"),
+    (None, TS, "0044-03-15 00:00:00 BC", -63517824000000),
+    (
+        "structured",
+        TS,
+        {"year": 2024, "month": 3, "day": 5, "hour": 10, "minute": 31, "second": 12, "nanos": 123_999_999},
+        1709634672123,
+    ),
+    ("structured", TS, {"year": 2024, "month": 3, "day": 5, "offsetSeconds": 3600}, 1709593200000),
+    ("structured", TS, {"year": 0, "month": 0, "day": 0}, "type.zero_date"),
+    ("structured", TS, {"specialValue": "POSITIVE_INFINITY"}, "type.not_finite"),
+    ("structured", TS, {"hour": 1}, "type.not_a_timestamp"),
+    ("structured", "text", {"year": 12024, "month": 3, "day": 5, "hour": 0, "nanos": 5}, "+12024-03-05T00:00:00.000000005"),
+    ("structured", "text", {"hour": 4, "minute": 5, "offsetSeconds": -5400}, "04:05:00-01:30"),
+    ("structured", "bigint", {"hour": 0, "second": 1, "nanos": 1_000}, 1_000_001),
+    ("structured", "bigint", {"hour": 0, "nanos": 1}, "type.precision"),
+    ("ext_json", TS, {"$date": {"$numberLong": "1456012800000"}}, 1456012800000),
     (None, TS, "20240305", "type.not_a_timestamp"),
     (None, TS, "1709634672123", "type.not_a_timestamp"),
     (None, TS, "infinity", "type.not_finite"),
@@ -187,7 +225,9 @@ MOMENTS = [
     ("ts_s", TS, D("-0.0001"), -1),
     ("ts_s", TS, 10**17, "type.overflow"),
     ("date_days", TS, 19787, 1709596800000),
-    ("date_days", TS, -622191233, "type.overflow"),
+    ("date_days", TS, -622191233, "type.not_finite"),
+    ("date_days", "text", -622191233, "type.not_finite"),
+    ("date_days", TS, 12_000_000, "type.overflow"),
     ("date_text", TS, "2024-03-05", 1709596800000),
     ("time_us", TS, 5, "type.mismatch"),
     ("bool", TS, True, "type.mismatch"),
@@ -199,6 +239,9 @@ TEXTS = [
     (None, "text", 12345678901234567890123, "12345678901234567890123"),
     (None, "text", True, "true"),
     (None, "text", [1, D("1.50"), {"a": None}], '[1,1.50,{"a":null}]'),
+    (None, "text", {"a": [2**64, {"b": -(2**70)}]}, f'{{"a":[{2**64},{{"b":{-(2**70)}}}]}}'),
+    (None, "text", [1.0, float("nan"), None], "type.not_finite"),
+    (None, "text", ["\ud800"], "type.not_json"),
     (None, "text", b"\x00\xff", "AP8="),
     (None, "text", float("nan"), "NaN"),
     ("ts_us", "text", 1709634672123456, "2024-03-05T10:31:12.123456Z"),
@@ -217,6 +260,14 @@ TEXTS = [
     ("bytes_hex", "text", "\\x666f6f", "Zm9v"),
     ("bytes_hex", "text", "xyz", "type.not_bytes"),
     ("bytes_base64", "text", "Zm9v", "Zm9v"),
+    ("bytes_base64url", "text", "_-8", "/+8="),
+    ("bytes_escape", "text", "fo\\157\\000\\\\", "Zm9vAFw="),
+    ("bytes_escape", "text", "\\9", "type.not_bytes"),
+    ("bytes_latin1", "text", "\xff\0", "/wA="),
+    ("bytes_latin1", "text", "\u20ac", "type.not_bytes"),
+    ("bytes", "text", "x", "type.not_bytes"),
+    ("uuid", "text", b"\x10" * 16, "10101010-1010-1010-1010-101010101010"),
+    ("uuid", "text", "1_" + "0" * 30, "type.not_a_uuid"),
     ("uuid", "text", "2B1D9F31-6A56-4E2B-9C1E-1D6F6D0E7A11", "2b1d9f31-6a56-4e2b-9c1e-1d6f6d0e7a11"),
     ("uuid", "text", "", "type.not_a_uuid"),
     ("decimal(0,2)", "text", b"09", "123.45"),
@@ -239,7 +290,9 @@ SCALARS = [
     (None, "uuid", 5, "type.not_a_uuid"),
     (None, "ip", "10.0.0.1/32", "10.0.0.1"),
     (None, "ip", "::1/128", "::1"),
-    (None, "ip", "10.0.0.0/24", "type.not_an_ip"),
+    (None, "ip", "10.0.0.0/24", "type.overflow"),
+    (None, "ip", "::ffff:1.2.3.4", "type.overflow"),
+    (None, "ip", "fe80::1%eth0", "type.overflow"),
     (None, "ip", 167772161, "type.not_an_ip"),
     (None, BIT_4, "0101", "0101"),
     (None, BIT_4, "101", "type.wrong_length"),
@@ -252,7 +305,19 @@ SCALARS = [
     ("point", "geo_point", {"x": 1.0, "y": 2.0, "wkb": "AA==", "srid": None}, [1.0, 2.0]),
     (None, "geo_point", [181, 0], "type.overflow"),
     (None, "geo_point", ["1", "2"], "type.not_a_point"),
-    (None, "geo_shape", {"type": "Point", "coordinates": [1, 2]}, {"type": "Point", "coordinates": [1, 2]}),
+    (None, "geo_shape", {"type": "Point", "coordinates": [1, 2]}, {"type": "Point", "coordinates": [1.0, 2.0]}),
+    (None, "geo_shape", "POINT (1 2)", {"type": "Point", "coordinates": [1.0, 2.0]}),
+    (None, "geo_shape", "POINT Z (1 2 3)", "type.precision"),
+    (None, "geo_shape", {"type": "Point", "coordinates": [1, 2, 3]}, "type.precision"),
+    (None, "geo_shape", {"type": "GeometryCollection", "geometries": []}, "type.not_a_shape"),
+    (
+        None,
+        "geo_shape",
+        {"type": "Point", "coordinates": [1, 2], "crs": {"properties": {"name": "EPSG:3857"}}},
+        "type.not_a_shape",
+    ),
+    (None, "geo_shape", "((((((", "type.not_a_shape"),
+    (None, "geo_shape", "0101000000000000000000F03F0000000000000040", {"type": "Point", "coordinates": [1.0, 2.0]}),
     ("geometry", "geo_shape", {"wkb": "AQEAAAAAAAAAAADwPwAAAAAAAABA"}, {"type": "Point", "coordinates": [1.0, 2.0]}),
     ("geometry", "geo_shape", {"wkb": "AQEAAAAAAAAAAADwPw=="}, "type.not_a_shape"),
     ("geometry", "geo_shape", {"wkb": "AQEAAAAAAAAAAADwPwAAAAAAAABA", "srid": 3857}, "type.not_a_shape"),
@@ -276,14 +341,43 @@ NESTED = [
     (None, DYNAMIC, {"a[": 1}, "object.key"),
     (None, DYNAMIC, {"a": [1, 1.5, None]}, {"a": [1, 1.5, None]}),
     (None, DYNAMIC, {"a": [1, "x"]}, "type.mixed_array"),
-    (None, STRICT, {"x": 1, "y": {"z": 2}}, {"x": 1, "y": {"z": 2}}),
+    (None, STRICT, {"x": 1, "y": {"z": 2}}, {"x": 1, "y": {"z": "2"}}),
     (None, STRICT, {"y": {"w": 2}}, "field.unknown"),
+    (None, STRICT, {"x": 4294967297}, "type.overflow"),
+    (None, STRICT, {"y": {"z": "1.25"}}, "type.precision"),
+    (None, STRICT, {"y": {}}, "value.null"),
+    (None, STRICT, {"y": None}, {"y": None}),
+    (None, TYPED, {"at": "2024-03-05", "list": ["1"], "a.b": 0.5}, {"at": 1709596800000, "list": [1], "a.b": 0.5}),
+    (SourceType("struct", fields={"at": SourceType("ts_us")}), TYPED, {"at": 1_999}, {"at": 1}),
+    ("json", FREE, '{"a": 1, "a": 2}', "object.key"),
+    ("json", FREE, "null", "type.not_an_object"),
+    (None, DYNAMIC, {"a\r": 1}, "object.key"),
+    (None, DYNAMIC, {"_a": 1, "]": 2}, {"_a": 1, "]": 2}),
+    ("hstore", FREE, '"a"=>"1", "b"=>NULL', {"a": "1", "b": None}),
+    ("hstore", FREE, '{"a": "1"}', {"a": "1"}),
+    ("hstore", FREE, '"a"=>', "type.not_an_object"),
+    ("hstore", "text", '"a"=>"1"', '"a"=>"1"'),
+    ("ext_json", FREE, {"_id": {"$oid": "5f"}, "n": {"$numberLong": "5"}}, {"_id": "5f", "n": 5}),
+    ("ext_json", FREE, '{"n": {"$numberDouble": "NaN"}}', {"n": "NaN"}),
+    ("ext_json", "bigint", {"$timestamp": {"t": 1, "i": 2}}, 2**32 + 2),
+    ("ext_json", "numeric", {"$numberDecimal": "1.5E+3"}, "1500"),
+    ("ext_json", "text", {"$binary": "AP8=", "$type": "00"}, "AP8="),
+    ("ext_json", "bigint", {"$numberLong": 5}, "type.not_extended_json"),
+    ("ext_json", "bigint", {"$undefined": True}, None),
+    ("sparse_vector", FREE, "{1:1.5,3:2}/5", {"dimensions": 5, "indices": [1, 3], "values": [D("1.5"), D("2")]}),
     (SourceType("struct", fields={"at": SourceType("ts_ms", zoned=True)}), FREE, {"at": 0}, {"at": "1970-01-01T00:00:00Z"}),
     (SourceType("map", element=SourceType("decimal", scale=1)), FREE, {"a": b"\x05"}, {"a": "0.5"}),
     (None, "bigint_array", [1, None, "2"], [1, None, 2]),
     (None, "bigint_array", [1, 1.5], "type.precision"),
     (None, "bigint_array", "{1,2}", "type.not_a_list"),
     (None, "text_array_array", [["a"], []], [["a"], []]),
+    ("int[]", "bigint_array", "{1,NULL,-3}", [1, None, -3]),
+    ("int[]", "bigint_array", "[1,2]", [1, 2]),
+    ("string[]", "text_array", '[0:1]={"a,b\\\\",NULL}', ["a,b\\", None]),
+    ("int[][]", "bigint_array_array", "{{1},{2}}", [[1], [2]]),
+    ("int[]", "bigint_array", "{1,2", "type.not_a_list"),
+    ("int[]", "bigint_array", "1,2", "type.not_json"),
+    ("int[]", "bigint_array", "{" * 9 + "}" * 9, "type.not_a_list"),
     ("ts_us[]", f"{TS}_array", [1000, None], [1, None]),
     ("enum_set", "text_array", "", []),
     ("enum_set", "text_array", "a,b", ["a", "b"]),
@@ -323,6 +417,44 @@ def test_overflow_null_stores_null_for_what_the_column_has_no_place_for_and_noth
 def test_overflow_text_keeps_big_numbers_of_free_objects_as_text() -> None:
     value = {"a": 2**64, "b": D("1.23456789012345678901"), "c": 1}
     assert {"a": str(2**64), "b": "1.23456789012345678901", "c": 1} == convert(None, FREE, value, overflow="text")
+
+
+@pytest.mark.parametrize(
+    "column, value, stored, text",
+    [
+        (NUMERIC_5_2, "999.99", "999.99", None),
+        (NUMERIC_5_2, "1000.00", None, "1000.00"),
+        ("bigint", 2**64, None, str(2**64)),
+        (TS, "infinity", None, "infinity"),
+        (TS, "0000-00-00", None, "0000-00-00"),
+        ("bigint_array", [1, 2**64], None, f"[1,{2**64}]"),
+        (DYNAMIC, {"a.b": 1}, None, '{"a.b":1}'),
+        (DYNAMIC, "null", None, "null"),
+        (NUMERIC_5_2, "1.234", "type.precision", "type.precision"),
+        (NUMERIC_5_2, "rubbish", "type.not_a_number", "type.not_a_number"),
+    ],
+)
+def test_overflow_text_stores_null_and_the_exact_text_beside_it(column: Any, value: Any, stored: Any, text: Any) -> None:
+    found = column if isinstance(column, Column) else Column("c", column)
+    assert stored == convert(None, found, value, overflow="text")
+    assert text == outcome(beside(None, found, ColumnRule(overflow="text")), value)
+
+
+def test_precision_has_a_policy_of_its_own() -> None:
+    assert None is convert(None, NUMERIC_5_2, "1.234", precision="null")
+    assert "type.overflow" == convert(None, NUMERIC_5_2, "1000", precision="null")
+    assert "1.234" == outcome(beside(None, NUMERIC_5_2, ColumnRule(precision="text")), "1.234")
+
+
+def test_a_policy_of_null_in_an_array_is_about_its_elements() -> None:
+    assert [1, None, None] == convert(None, "bigint_array", [1, 2**64, None], overflow="null")
+
+
+def test_each_value_that_a_policy_makes_null_is_told() -> None:
+    told: list[str] = []
+    found = reading(None, Column("c", "bigint"), ColumnRule(overflow="null"), told.append)
+    assert [1, None, None] == [found.convert(value) for value in (1, 2**64, "-9223372036854775808")]
+    assert ["c", "c"] == told
 
 
 @pytest.mark.parametrize(
