@@ -7,7 +7,6 @@ What concerns one table or topic only is no error of these but the state `Parked
 Codes are stable dotted words; texts never hold a value of a row.
 """
 
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -126,7 +126,7 @@ class Settings(BaseSettings):
     flattened_prefix: str = knob(
         "__",
         "What Debezium puts in front of metadata where it flattens rows (`add.fields.prefix`, `add.headers.prefix`); "
-        "for one topic write `format = \"flattened:PREFIX\"` in its contract.",
+        'for one topic write `format = "flattened:PREFIX"` in its contract.',
     )
     unavailable_value: UnavailableValue = knob(
         "__debezium_unavailable_value",

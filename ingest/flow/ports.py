@@ -196,6 +196,10 @@ class Mapper(Protocol):
         """What the table's owner wants at a truncate: "park", "skip" or "empty"."""
 
     @property
+    def month_from(self) -> str | None:
+        """The column or field whose month a row is in, None in a table without months."""
+
+    @property
     def unknown_policy(self) -> str:
         """What becomes of fields without a column: "ignore", "extra", "reject" or "add"."""
 

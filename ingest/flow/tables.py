@@ -161,6 +161,8 @@ class Tables:
             old.table = table
             return False
         mapper = self._compile(table)
+        if old is not None and old.mapper.month_from != mapper.month_from:
+            raise month_changed(name, old.mapper.month_from, mapper.month_from)
         mapper.stop_at_new_fields(self.newcomers.passed(name))
         self.newcomers.first_seen(table)
         self._targets[name] = Target(table, mapper, old.feeders if old else self._wanted.pop(name, set()))
@@ -171,6 +173,16 @@ def is_reshaped(old: Table, new: Table) -> bool:
     """Whether what was mapped for the old table does not fit the new one: more than columns were added to it."""
     kept = {name: new.columns.get(name) for name in old.columns}
     return kept != dict(old.columns) or replace(old, columns=new.columns, months=new.months) != new
+
+
+def month_changed(name: str, old: str | None, new: str | None) -> Parked:
+    """Nobody wrote down whose month it is, and the choice has changed: a key would be in two months."""
+    return Parked(
+        "month.undecided",
+        f"{name} was partitioned by the month of {old}, and with its columns as they are now it would be that of {new}: write "
+        "partition = { from = ... } into its contract and start again",
+        subject=f"table:{name}",
+    )
 
 
 def missing(name: str) -> Parked:

@@ -18,19 +18,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from ingest.errors import Parked, Reject
 from ingest.flow.ports import Truncation
-from ingest.model import Change, Envelope, Fields, Kind, Level, Op, Position, Record, RowSchema, Table
+from ingest.model import Change, Column, Envelope, Fields, Kind, Level, NewColumn, Op, Position, Record, RowSchema, Table
 from ingest.tables.calendar_utc import month_of
 from ingest.tables.checks import problems
 from ingest.tables.contract import Contract
 from ingest.tables.description import describe
 from ingest.tables.keys import KeyMaker
-from ingest.tables.months import MappingRules, MonthLimits, MonthSource, month_source
+from ingest.tables.months import MappingRules, MonthLimits, MonthSource, month_source, undecided
 from ingest.tables.nested import has_new_keys
 from ingest.tables.row_code import compile_system
 from ingest.tables.shapes import Shape, ShapeMaker
@@ -68,7 +69,8 @@ class Mapper:
         self.version_kind: Final[str | None] = said.version.source if "cdc_version" in table.columns else "none"
         policy = said.unknown_fields or ("extra" if "cdc_extra" in table.columns else "ignore")
         keeps_extra = policy == "extra" or (policy == "add" and "cdc_extra" in table.columns)
-        self._unknown = UnknownFields(policy, keeps_extra=keeps_extra)
+        self._unknown = UnknownFields(policy, keeps_extra=keeps_extra, refuse=self._refuse_columns)
+        self._contract = contract
         self._nulled: Counter[str] = Counter()
         self._maker = ShapeMaker(table, contract, month, keeps_extra=keeps_extra, tally=self._count_nulled)
         self._shapes: dict[tuple[RowSchema | None, tuple[str, ...]], Shape] = {}
@@ -135,6 +137,18 @@ class Mapper:
         return shape
 
     # ---------------------------------------------------------------- fields without a column
+
+    @property
+    def month_from(self) -> str | None:
+        """The column or field whose month a row is in, None in a table without months."""
+        return None if self._month is None else self._month.name
+
+    def _refuse_columns(self, columns: Sequence[NewColumn]) -> None:
+        """Raise Parked("month.undecided") where these columns would make it unclear, or change, whose month a row is in."""
+        added = {column.name: Column(column.name, column.type.lower()) for column in columns}
+        wider = replace(self.table, columns={**self.table.columns, **added})
+        if month_source(wider, self._contract) != self._month:
+            raise undecided(wider)
 
     @property
     def unknown_policy(self) -> str:

@@ -99,14 +99,18 @@ def month_source(table: Table, contract: Contract | None) -> MonthSource | None:
     rule = contract.partition if contract is not None else PartitionRule()
     name = rule.source or _guess(table)
     if name is None:
-        raise Parked(
-            "month.undecided",
-            f"{table.full_name} is partitioned by {table.month_column}, and it is not clear whose month that is: "
-            f'write partition = {{ column = "{table.month_column}", from = "..." }} into its contract',
-            subject=f"table:{table.full_name}",
-        )
+        raise undecided(table)
     key_index = table.key.index(name) if name in table.key else -1
     return MonthSource(name, key_index, rule.mutable, contract is not None and contract.before_full)
+
+
+def undecided(table: Table) -> Parked:
+    return Parked(
+        "month.undecided",
+        f"{table.full_name} is partitioned by {table.month_column}, and it is not clear whose month that is: "
+        f'write partition = {{ column = "{table.month_column}", from = "..." }} into its contract',
+        subject=f"table:{table.full_name}",
+    )
 
 
 def _guess(table: Table) -> str | None:

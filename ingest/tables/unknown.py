@@ -9,11 +9,11 @@ Touched by the loop's thread.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 from ingest.errors import NewFields, Reject
-from ingest.model import Envelope, Fields
+from ingest.model import Envelope, Fields, NewColumn
 from ingest.tables.new_columns import is_good_name, new_columns
 from ingest.tables.shapes import Shape
 from ingest.tables.system_columns import is_system
@@ -25,11 +25,15 @@ _BAD_NAME: Final = (
 
 
 class UnknownFields:
-    """The fields without a column of one table. keeps_extra: cdc_extra takes what goes nowhere else."""
+    """The fields without a column of one table. keeps_extra: cdc_extra takes what goes nowhere else.
 
-    def __init__(self, policy: str, *, keeps_extra: bool) -> None:
+    refuse: called with the columns that are to be added; it may raise Parked.
+    """
+
+    def __init__(self, policy: str, *, keeps_extra: bool, refuse: Callable[[Sequence[NewColumn]], None]) -> None:
         self.policy: Final = policy
         self._keeps_extra = keeps_extra
+        self._refuse = refuse
         self._passed: frozenset[str] | None = None
         self._counts: Counter[frozenset[str]] = Counter()
 
@@ -55,6 +59,8 @@ class UnknownFields:
         adds = self.policy == "add"
         bad = {name for name in names if is_system(name) or (adds and not is_good_name(name))}
         if columns := new_columns(names - bad, envelope.schema, after):
+            if adds:
+                self._refuse(columns)
             raise NewFields([column if is_good_name(column.name) else column._replace(type="") for column in columns])
         if adds and not self._keeps_extra:
             for name in sorted(bad):

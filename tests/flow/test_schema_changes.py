@@ -154,6 +154,18 @@ def takes_poison(store: MemoryStore):  # type: ignore[no-untyped-def]
     return apply
 
 
+def test_a_column_by_hand_that_changes_whose_month_a_row_is_in_parks_the_table() -> None:
+    """Where no contract says whose month it is, the worker has chosen; another choice would put a key into two months."""
+    rig = rig_with(row(1, "a", 1)).steps()
+    rig.mapper.month_from = "at"
+    rig.loop.state.tables.get("doc.t").mapper = replace(rig.mapper)  # type: ignore[union-attr]
+    rig.mapper.month_from = "created_at"
+    rig.store.tables["doc.t"] = with_column(TABLE, "created_at", "timestamp with time zone")
+    rig.clock.now_s += 31
+    rig.steps()
+    assert ["month.undecided"] == parked(rig)
+
+
 def test_a_table_with_trouble_of_its_own_is_told_and_holds_up_no_other() -> None:
     rig = Rig()
     rig.source.log |= {T0: [], Partition("u", 0): []}

@@ -355,6 +355,7 @@ class TwinMapper:
     unknown_policy: str = "ignore"
     columns: Collection[str] = ()
     passed: Collection[str] | None = ()
+    month_from: str | None = None
 
     def map(self, envelope: Envelope, record: Record, now_ms: int) -> Change:
         row = envelope.after or {}

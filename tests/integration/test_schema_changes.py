@@ -133,7 +133,7 @@ def test_a_field_without_a_column_gets_one_and_no_value_of_it_is_lost(site: Site
 def test_an_avro_schema_that_changes_brings_its_types_with_it(site: Site) -> None:
     """The same topic under a new schema id: `n` became a long, `t` may be null, and there are fields that were not there."""
     site.make("orders")
-    site.contract("orders", ADD)
+    site.contract("orders", ADD + 'partition = { from = "at" }\n')
     moment = {"type": "long", "connect.name": "io.debezium.time.Timestamp"}
     old = [("id", "long"), ("n", "int"), ("t", "string"), ("at", moment)]
     decimal = {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2}

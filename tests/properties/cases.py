@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from hypothesis import strategies as st
@@ -29,7 +29,7 @@ from tests.properties.nested import (
     unknown_keys,
     vectors,
 )
-from tests.properties.samples import Samples, as_is, spelled
+from tests.properties.samples import Sample, Samples, as_is, spelled
 from tests.properties.scalars import (
     COUNTS,
     as_decimals,
@@ -64,16 +64,20 @@ Same = Callable[[str, Any, Any], bool]
 
 
 class Case(NamedTuple):
-    """same(column, stored, meaning): whether the rule of the row holds. none_refused: the columns take every sample."""
+    """same(column, stored, meaning): whether the rule of the row holds. none_refused: the columns take every sample.
+
+    edges: samples that every column is asked for, because chance may miss them.
+    """
 
     samples: Samples
     columns: tuple[str, ...]
     same: Same
     none_refused: bool = False
+    edges: Sequence[Sample] = ()
 
 
-def case(samples: Samples, columns: str, same: Same, *, none_refused: bool = False) -> Case:
-    return Case(samples, tuple(columns.split()), same, none_refused)
+def case(samples: Samples, columns: str, same: Same, *, none_refused: bool = False, edges: Sequence[Sample] = ()) -> Case:
+    return Case(samples, tuple(columns.split()), same, none_refused, edges)
 
 
 # ---------------------------------------------------------------- the rows
@@ -82,16 +86,16 @@ NUMERICS: Final = "n52 n182 n200 n3810 n3838 n380"
 
 # Rows whose columns take different samples have several cases.
 CASES: Final[Mapping[str, tuple[Case, ...]]] = {
-    "whole_numbers": (case(numbers, "b s i l", is_number),),
+    "whole_numbers": (case(numbers, "b s i l", is_number, edges=s.number_edges),),
     "exact_numbers_as_whole": (case(s.exact_numbers, "b s i l", is_number),),
     "bits_as_whole": (case(unsigned(s.bits), "b s i l", is_number),),
     "counts_as_whole": (case(as_decimals(only(s.counts, *COUNTS)), "l i s b", is_number),),
     "times_of_day_as_whole": (case(as_decimals(s.times_of_day), "l i", is_number),),
     "intervals_as_whole": (case(as_decimals(s.interval_texts), "l i", is_number),),
-    "doubles": (case(numbers_and_counts, "d", is_double),),
-    "reals": (case(numbers_and_counts, "r", is_real),),
+    "doubles": (case(numbers_and_counts, "d", is_double, edges=s.number_edges),),
+    "reals": (case(numbers_and_counts, "r", is_real, edges=s.number_edges),),
     "exact_numbers_as_floats": (case(s.exact_numbers, "d r", is_real_or_double),),
-    "numerics": (case(numbers_and_counts, NUMERICS, is_number), case(s.exact_numbers, NUMERICS, is_number)),
+    "numerics": (case(numbers_and_counts, NUMERICS, is_number, edges=s.number_edges), case(s.exact_numbers, NUMERICS, is_number)),
     "booleans": (case(booleans, "bo", lambda _c, stored, meaning: stored is meaning),),
     "bits_as_booleans": (case(unsigned(s.bits), "bo", lambda _c, stored, meaning: stored is (meaning == 1)),),
     "texts": (case(plain_texts, "t v5 c4", is_text),),
@@ -103,7 +107,7 @@ CASES: Final[Mapping[str, tuple[Case, ...]]] = {
     "bits_as_texts": (case(s.bits, "t", lambda _c, stored, meaning: stored == meaning, none_refused=True),),
     "uuids_as_texts": (case(s.uuid_samples, "t", is_uuid),),
     "documents_as_texts": (case(documents, "t", is_json, none_refused=True),),
-    "moments": (case(moments, "ts tz", is_millisecond),),
+    "moments": (case(moments, "ts tz", is_millisecond, edges=s.moment_edges),),
     "moments_as_written": (case(written_moments, "ts tz", is_millisecond),),
     "uuids": (case(s.open_uuids, "u", is_uuid),),
     "addresses": (case(s.addresses, "ip", is_address),),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import count
+from itertools import count, cycle, product
 from typing import Any, Final, NamedTuple
 
 from hypothesis import HealthCheck, given, seed, settings
@@ -98,13 +98,12 @@ class Keeper:
         self.ids = count()
         self._schemas: dict[tuple[str, str], RowSchema] = {}
 
-    def keep(self, samples: Sequence[Sample], columns: Sequence[str]) -> Outcome:
-        """Each sample for one of the columns in turn."""
+    def keep(self, samples: Sequence[Sample], columns: Sequence[str], edges: Sequence[Sample] = ()) -> Outcome:
+        """Each sample for one of the columns in turn, each of the edges for all of them."""
         changes: list[Change] = []
         taken: list[tuple[Sample, str]] = []
         refused = []
-        for number, sample in enumerate(samples):
-            column = columns[number % len(columns)]
+        for sample, column in (*zip(samples, cycle(columns), strict=False), *product(edges, columns)):
             try:
                 changes.append(self._map(sample, column))
                 taken.append((sample, column))

@@ -65,6 +65,7 @@ EDGES: Final = sorted(
 )
 integers: Final = st.one_of(st.sampled_from(EDGES), st.integers(-300, 300), st.integers(-(2**66), 2**66))
 decimals: Final = st.one_of(
+    st.builds(lambda n, s: Decimal(n).scaleb(-s), st.integers(10**14, 10**19), st.integers(1, 20)),
     st.builds(lambda n, s: Decimal(n).scaleb(-s), integers, st.integers(0, 6)),
     st.builds(
         lambda n, s: Decimal((n < 0, tuple(map(int, str(abs(n)))), -s)), st.integers(-(10**40), 10**40), st.integers(-5, 45)
@@ -91,6 +92,25 @@ open_numbers: Final[Samples] = st.one_of(
         st.sampled_from(["", " 5", "5 ", "1_000", "٣", "0x10", "--1", "1e", ".", "abc"]), lambda text: Sample(None, text, REFUSED)
     ),
 )
+_FINE: Final = (
+    "9007199254740993",
+    "0.1234567890123456789",
+    "1.7976931348623157e308",
+    "5e-324",
+    "1e-46",
+    "0.0",
+    "99999999999999999.5",
+    "1E+37",
+    "0.5",
+    "999.99",
+    "999.995",
+    "1e-38",
+)
+number_edges: Final = [
+    *(Sample(None, number, Decimal(number)) for number in EDGES),
+    *(Sample(of("string"), str(number), Decimal(number)) for number in EDGES),
+    *(Sample(of("float64"), Decimal(text), Decimal(text)) for text in _FINE),
+]
 booleans_as_numbers: Final[Samples] = spelled(st.booleans(), lambda b: Sample(of("bool"), b, Decimal(b)))
 
 
@@ -191,6 +211,16 @@ def counted(kind: str) -> Callable[[int], Sample]:
     return lambda ns: Sample(of(kind), ns // TICKS_NS[kind], ns // TICKS_NS[kind] * TICKS_NS[kind])
 
 
+moment_edges: Final = [
+    *(Sample(of(kind), count, REFUSED) for kind, both in INFINITIES.items() for count in both),
+    *(
+        Sample(of(kind), sign * (10**21 // ticks) + near, (sign * (10**21 // ticks) + near) * ticks)
+        for kind, ticks in TICKS_NS.items()
+        for sign in (1, -1)
+        for near in (-1, 0, 1)
+    ),
+    *(counted(kind)(near) for kind in TICKS_NS for near in (-1, 0, 1, -(10**6), -(10**6) - 1)),
+]
 infinite_counts: Final = st.sampled_from([(kind, count) for kind, counts in INFINITIES.items() for count in counts])
 
 

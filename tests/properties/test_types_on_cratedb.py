@@ -28,7 +28,7 @@ def test_what_a_column_takes_comes_back_equal(row: TypeRow, keeper: Keeper) -> N
     kinds: set[str] = set()
     for turn in range(TURNS):
         for case in CASES[row.name]:
-            kinds |= kinds_kept(case, keeper.keep(drawn(case.samples, SAMPLES, turn=turn), case.columns))
+            kinds |= kinds_kept(case, keeper.keep(drawn(case.samples, SAMPLES, turn=turn), case.columns, case.edges))
         if kinds >= set(row.kinds):
             return
     assert set(row.kinds) <= kinds

@@ -405,7 +405,10 @@ def test_a_json_schema_body_is_json():
     assert {"id": 1} == one(decoder(schemas=schemas).decode(record(b'\0\0\0\0\x07{"id":1}'))).after
 
 
-@pytest.mark.parametrize(("text", "kind", "code"), [("x", "XML", "schema.unsupported"), ("x", "PROTOBUF", "schema.malformed"), ("{", "AVRO", "schema.malformed")])
+@pytest.mark.parametrize(
+    ("text", "kind", "code"),
+    [("x", "XML", "schema.unsupported"), ("x", "PROTOBUF", "schema.malformed"), ("{", "AVRO", "schema.malformed")],
+)
 def test_a_schema_that_cannot_be_used_refuses_its_records(text, kind, code):
     schemas = SchemaCache()
     schemas.put(7, text, kind)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.errors import NewFields, Reject
-from ingest.model import Column, Envelope, Op, Record, SourceType, SourceVersion
-from ingest.tables.contract import Contract
+from ingest.errors import NewFields, Parked, Reject
+from ingest.model import Column, Envelope, Op, Record, RowSchema, SourceType, SourceVersion
+from ingest.tables.contract import Contract, PartitionRule
 from ingest.tables.mapper import Mapper, compile_mapper
 from ingest.tables.months import MappingRules
 from ingest.tables.new_columns import declared_type, is_good_name, seen_type
 from tests.unit.test_tables_mapper import CDC, DATA, mapped, table_of
 
+FROM_AT = PartitionRule(source="at")
 EXTRA = Column("cdc_extra", "object", policy="ignored")
 
 
@@ -47,6 +48,23 @@ def test_none_stops_when_all_names_pass_or_nobody_asked() -> None:
     mapped(to, Op.INSERT, after={"id": 2, "a": 1, "b": 1})
     assert {"a": 2, "b": 1} == to.take_unknown_fields()
     assert {} == to.take_unknown_fields()
+
+
+def test_no_column_is_added_that_would_change_whose_month_a_row_is_in() -> None:
+    schema = RowSchema({"id": SourceType("int"), "created_at": SourceType("ts_ms"), "paid": SourceType("int")})
+    table = table_of(
+        *DATA, *CDC, Column("at", "timestamp with time zone"), Column("month", "timestamp with time zone"), month_column="month"
+    )
+    for contract, stops in (
+        (Contract("t", unknown_fields="add"), Parked),
+        (Contract("t", unknown_fields="add", partition=FROM_AT), NewFields),
+    ):
+        to = compile_mapper(table, contract, settings=MappingRules())
+        to.stop_at_new_fields(())
+        with pytest.raises(stops):
+            mapped(to, Op.INSERT, after={"id": 1, "at": 0, "created_at": 0}, schema=schema)
+        with pytest.raises(NewFields):
+            mapped(to, Op.INSERT, after={"id": 1, "at": 0, "paid": 0}, schema=schema)
 
 
 @pytest.mark.parametrize("name", ["_id", "a.b", "a[0]", "", "x" * 256, "cdc_mine", "a\tb"])
