@@ -180,8 +180,8 @@ class Settings(BaseSettings):
 
     add_columns_max: int = knob(
         100,
-        "Columns that a table may get from fields without one (`unknown_fields` add) before it is parked; unparking allows as many "
-        "again.",
+        "Columns that a table may get from fields without one (`unknown_fields` add) before it is parked; unparking allows as "
+        "many again.",
         unit="columns",
         low=0,
         high=1_000,

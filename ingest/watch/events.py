@@ -100,7 +100,7 @@ EVENTS: tuple[Event, ...] = (
     Event("fields_retry", "warning", "New columns could not be looked for, or added.", ("code", "text", "attempt", "wait_s")),
     Event("truncate_retry", "warning", "A table could not be emptied.", ("code", "text", "attempt", "wait_s")),
     Event(
-        "fields_ignored", "warning", "Fields without a column are left out, told once; `text` is the ALTER TABLE that keeps them.",
+        "fields_ignored", "warning", "Fields without a column are left out; `text` is the ALTER TABLE that keeps them.",
         ("table", "columns", "text"),
     ),
     Event("columns_added", "info", 'Fields got columns, as `unknown_fields = "add"` says.', ("table", "columns")),
