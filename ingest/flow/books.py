@@ -27,6 +27,7 @@ class Books:
     records: (table, end) -> records; the table is "" for records that name none (control records, broken ones).
     rows: (table, fate) -> rows as CrateDB answered for them.
     ignored_fields: table -> fields of records that had no column and were left out.
+    nulled_values: (table, column) -> values that `overflow` or `precision` in the contract made NULL.
     skips: reason -> records. codes: code -> dead letters.
     """
 
@@ -39,6 +40,7 @@ class Books:
     codes: Counter[str] = field(default_factory=Counter)
     retries: Counter[str] = field(default_factory=Counter)
     ignored_fields: Counter[str] = field(default_factory=Counter)
+    nulled_values: Counter[tuple[str, str]] = field(default_factory=Counter)
     repeats: int = 0
 
     def settled(self, ticket: Ticket) -> None:

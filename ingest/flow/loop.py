@@ -80,12 +80,18 @@ class Loop:
         now_s = self.world.clock()
         self.intake.admit(records, now_s, self.world.wall_ms())
         self.pump(now_s)
-        self.state.books.ignored_fields.update(self.state.tables.take_ignored())
+        self.note_what_is_left_out()
         self.park_what_must()
         self.heed_operator()
         self.pressure.relieve(self.world.dead_letters.backlog_bytes, pause_all=self.is_draining)
         self.commit_if_due(now_s)
         self.world.observer.beat(now_s)
+
+    def note_what_is_left_out(self) -> None:
+        """What the owners of tables chose to lose is counted."""
+        books, tables = self.state.books, self.state.tables
+        books.ignored_fields.update(tables.take_ignored())
+        books.nulled_values.update(tables.take_nulled())
 
     def poll(self) -> Sequence[Record]:
         """Records of the partitions that are not paused. A gap in the topic parks it."""

@@ -215,6 +215,9 @@ class Mapper(Protocol):
     def take_unknown_fields(self) -> Mapping[str, int]:
         """Records that brought each field without a column since the last call."""
 
+    def take_nulled(self) -> Mapping[str, int]:
+        """Values per column that the contract's policies made NULL since the last call."""
+
 
 class Router(Protocol):
     """Which table a record goes to."""

@@ -146,6 +146,14 @@ class Tables:
                 found[name] = sum(fields.values())
         return found
 
+    def take_nulled(self) -> Counter[tuple[str, str]]:
+        """By table and column: values that the contract's policies made NULL, since the last call."""
+        found: Counter[tuple[str, str]] = Counter()
+        for name, target in self._targets.items():
+            for column, n in target.mapper.take_nulled().items():
+                found[name, column] += n
+        return found
+
     # ------------------------------------------------------------ small parts
 
     def _is_missing(self, name: str, table: Table | None, now_s: float) -> bool:

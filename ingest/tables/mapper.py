@@ -17,7 +17,7 @@ What becomes what:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -47,6 +47,7 @@ _KNOWN_SHAPES: Final = 2_000
 
 _Place = tuple[int | None, tuple[int, ...], bool]
 _NO_MONTH: Final[_Place] = (None, (), False)
+_NOTHING: Final[Mapping[str, int]] = {}
 
 
 def compile_mapper(table: Table, contract: Contract | None, *, settings: MappingRules) -> Mapper:
@@ -168,11 +169,13 @@ class Mapper:
     def _count_nulled(self, column: str) -> None:
         self._nulled[column] += 1
 
-    def take_nulled(self) -> Counter[str]:
+    def take_nulled(self) -> Mapping[str, int]:
         """Values per column that `overflow` or `precision` of the contract made NULL since the last call.
 
         They count when they are mapped, so those of a record that is mapped again, or rejected for another column, count as well.
         """
+        if not self._nulled:
+            return _NOTHING
         taken, self._nulled = self._nulled, Counter()
         return taken
 

@@ -145,6 +145,7 @@ def print_books(loop: Loop) -> None:
         "incomplete": books.incomplete,
         "repeats": books.repeats,
         "ignored_fields": dict(books.ignored_fields),
+        "nulled_values": counts_by_table(books.nulled_values),
         "tables": counts_by_table(books.records),
         "rows": counts_by_table(books.rows),
         "parked": [place.subject for place in state.parking],

@@ -80,6 +80,7 @@ def status_of(loop: Loop, ends: Mapping[Partition, int] | None = None, started_m
         dead_letter_backlog_bytes=loop.world.dead_letters.backlog_bytes,
         retries=dict(books.retries),
         ignored_fields=dict(books.ignored_fields),
+        nulled_values=dict(books.nulled_values),
         lag={(partition.topic, partition.number): lag(loop, partition, asked) for partition in partitions},
         paused={(partition.topic, partition.number): reason for partition, reason in resting.items()},
         lanes=Counter(lane_state(lane, now_s) for lane in state.lanes),

@@ -119,6 +119,13 @@ SERIES: tuple[Series, ...] = (
         by(lambda s: {**dict.fromkeys(s.tables, 0), **s.ignored_fields}),
     ),
     Series(
+        "ingest_nulled_values_total",
+        "counter",
+        ("table", "column"),
+        "Values without a place in their column that became NULL because the contract says so (`overflow`, `precision`).",
+        by(lambda s: s.nulled_values),
+    ),
+    Series(
         "ingest_incomplete_rows_total",
         "counter",
         (),

@@ -60,6 +60,7 @@ class Status:
     commits: Mapping[str, int] = field(default_factory=dict)
     rebalances: Mapping[str, int] = field(default_factory=dict)
     ignored_fields: Mapping[str, int] = field(default_factory=dict)
+    nulled_values: Mapping[tuple[str, str], int] = field(default_factory=dict)
     lag: Mapping[tuple[str, int], int | None] = field(default_factory=dict)
     paused: Mapping[tuple[str, int], str] = field(default_factory=dict)
     lanes: Mapping[str, int] = field(default_factory=dict)

@@ -290,3 +290,8 @@ def test_tickets_of_rows_that_wait_for_a_second_look_are_still_the_loops() -> No
     rig.steps()
     assert (0, 1) == (rig.loop.state.ledger.unsettled_records, len(rig.letters.letters))
     assert all(isinstance(ticket, Ticket) for page in rig.loop.state.ledger for ticket in page.tickets)
+
+
+def test_values_that_a_policy_made_null_are_counted_in_the_books() -> None:
+    rig = rig_with(row(1, "a", 1), row(2, "too large", 2), row(3, "too large", 3)).steps()
+    assert {("doc.t", "v"): 2} == dict(rig.loop.state.books.nulled_values)

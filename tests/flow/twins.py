@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -356,9 +357,12 @@ class TwinMapper:
     columns: Collection[str] = ()
     passed: Collection[str] | None = ()
     month_from: str | None = None
+    nulled: Counter[str] = field(default_factory=Counter)
 
     def map(self, envelope: Envelope, record: Record, now_ms: int) -> Change:
         row = envelope.after or {}
+        if row.get("v") == "too large":
+            self.nulled["v"] += 1
         lacking = [name for name in row if name.startswith("f") and name not in self.columns]
         if self.passed is not None and (new := [name for name in lacking if name not in self.passed]):
             raise NewFields([NewColumn(name, "BIGINT") for name in new])
@@ -388,6 +392,10 @@ class TwinMapper:
 
     def take_unknown_fields(self) -> Mapping[str, int]:
         return {}
+
+    def take_nulled(self) -> Mapping[str, int]:
+        taken, self.nulled = self.nulled, Counter()
+        return taken
 
 
 class TwinRouter:

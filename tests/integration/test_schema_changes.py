@@ -147,15 +147,15 @@ def test_an_avro_schema_that_changes_brings_its_types_with_it(site: Site) -> Non
         ("paid", instant),
     ]
     schemas = {KEY_ID: KEY, 11: record_of(old), 12: record_of(new)}
-    key = framed(KEY_ID, KEY, {"id": 1})
     with StubRegistry(schemas) as registry, working(site, **registry.settings()) as worker:
         rows = [
             {"id": 1, "n": 5, "t": "old", "at": JAN_MS},
             {"id": 2, "n": 2**40, "t": None, "at": JAN_MS, "price": None, "paid": 7_999},
         ]
         rows.append({**rows[1], "id": 3, "price": Decimal("10000000.25")})
-        ids = (11, 12, 12)
-        site.send([Sent(site.topic("orders"), key, framed(i, schemas[i], row)) for i, row in zip(ids, rows, strict=True)])
+        keys = [framed(KEY_ID, KEY, {"id": row["id"]}) for row in rows]
+        values = [framed(i, schemas[i], row) for i, row in zip((11, 12, 12), rows, strict=True)]
+        site.send([Sent(site.topic("orders"), key, value) for key, value in zip(keys, values, strict=True)])
         wait_for(site, worker, "orders", [1, 2, 3])
     types = types_of(site, "orders")
     assert ("numeric", "timestamp with time zone") == (types["price"], types["paid"])
