@@ -11,37 +11,18 @@ from typing import Any
 import pytest
 
 from ingest.errors import IngestError, Parked, Reject
-from ingest.formats import Decoder, SchemaCache, connect, detect, framing, positions, semantic
+from ingest.formats import SchemaCache, connect, detect, framing, positions, semantic
 from ingest.formats import json as exact
 from ingest.formats.message import Key
 from ingest.formats.unavailable import Placeholder
-from ingest.model import Envelope, NeedSchema, Op, Record, Skip, SourceType
+from ingest.model import NeedSchema, Op, Record, Skip, SourceType
+from tests.unit.decoding import code_of, decoder, one, packed
 
 TOPIC = "shop.public.orders"
 
 
-def decoder(format_name: str = "auto", **options: Any) -> Decoder:
-    return Decoder(topic_format=lambda _: format_name, schemas=options.pop("schemas", SchemaCache()), **options)
-
-
 def record(value: Any, key: Any = None, **more: Any) -> Record:
     return Record(more.pop("topic", TOPIC), 0, 5, -1, packed(key), packed(value), **more)
-
-
-def packed(value: Any) -> bytes | None:
-    return value if value is None or isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
-
-
-def one(decoded: Any) -> Envelope:
-    (envelope,) = decoded
-    assert isinstance(envelope, Envelope)
-    return envelope
-
-
-def code_of(made: Decoder, given: Record) -> str:
-    with pytest.raises(IngestError) as caught:
-        made.decode(given)
-    return caught.value.code
 
 
 def change(op: str = "u", **after: Any) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from typing import Any
 import fastavro
 import pytest
 
-from ingest.errors import IngestError
-from ingest.formats import Decoder, SchemaCache
-from ingest.model import Envelope, NeedSchema, Op, Record, Skip, SourceType, SourceVersion
+from ingest.formats import SchemaCache
+from ingest.model import NeedSchema, Op, Record, Skip, SourceType, SourceVersion
+from tests.unit.decoding import code_of, decoder, one, packed
 
 TOPIC = "events"
 EVENT = {"specversion": "1.0", "id": "7", "source": "/shop", "type": "order.made", "time": "2024-01-01T00:00:00Z"}
@@ -26,28 +26,8 @@ ATTRIBUTES = {
 BINARY = tuple((f"ce_{name}", value.encode()) for name, value in EVENT.items())
 
 
-def decoder(format_name: str = "auto", schemas: SchemaCache | None = None) -> Decoder:
-    return Decoder(topic_format=lambda _: format_name, schemas=schemas or SchemaCache())
-
-
 def record(value: Any, key: bytes | None = None, headers: Any = ()) -> Record:
     return Record(TOPIC, 0, 5, -1, key, packed(value), headers)
-
-
-def packed(value: Any) -> bytes | None:
-    return value if value is None or isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
-
-
-def one(decoded: Any) -> Envelope:
-    (envelope,) = decoded
-    assert isinstance(envelope, Envelope)
-    return envelope
-
-
-def code_of(made: Decoder, given: Record) -> str:
-    with pytest.raises(IngestError) as caught:
-        made.decode(given)
-    return caught.value.code
 
 
 # ---------------------------------------------------------------- events of anybody
@@ -123,7 +103,7 @@ def test_a_topic_that_is_declared_so_refuses_other_records():
 def test_data_that_is_not_what_it_says_is_refused(parts, code):
     schemas = SchemaCache()
     schemas.put(7, ROW_SCHEMA)
-    assert code == code_of(decoder("cloudevents", schemas), record(EVENT | parts))
+    assert code == code_of(decoder("cloudevents", schemas=schemas), record(EVENT | parts))
 
 
 ROW = {"type": "record", "name": "V", "fields": [{"name": "id", "type": "long"}, {"name": "at", "type": "long"}]}

@@ -10,37 +10,17 @@ from typing import Any
 import fastavro
 import pytest
 
-from ingest.errors import IngestError
-from ingest.formats import Decoder, SchemaCache
-from ingest.model import Envelope, Op, Record, Skip, SourceType, SourceVersion
+from ingest.formats import SchemaCache
+from ingest.model import Op, Record, Skip, SourceType, SourceVersion
+from tests.unit.decoding import code_of, decoder, one, packed
 
 TOPIC = "orders"
 UPDATED = "1746045115619002000.0000000001"
 VERSION = SourceVersion("H", "017460451156190020000000000001")
 
 
-def decoder(format_name: str = "auto", schemas: SchemaCache | None = None) -> Decoder:
-    return Decoder(topic_format=lambda _: format_name, schemas=schemas or SchemaCache())
-
-
 def record(value: Any, key: Any = None) -> Record:
     return Record(TOPIC, 0, 5, -1, packed(key), packed(value))
-
-
-def packed(value: Any) -> bytes | None:
-    return value if value is None or isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
-
-
-def one(decoded: Any) -> Envelope:
-    (envelope,) = decoded
-    assert isinstance(envelope, Envelope)
-    return envelope
-
-
-def code_of(made: Decoder, given: Record) -> str:
-    with pytest.raises(IngestError) as caught:
-        made.decode(given)
-    return caught.value.code
 
 
 # ---------------------------------------------------------------- envelopes

@@ -12,18 +12,19 @@ from typing import Any
 import fastavro
 import pytest
 
-from ingest.errors import IngestError, Stop
-from ingest.formats import Decoder, SchemaCache, positions, vitess
+from ingest.errors import Stop
+from ingest.formats import SchemaCache, positions, vitess
 from ingest.formats.debezium_mongodb import unwrapped
 from ingest.formats.message import Key
 from ingest.formats.unavailable import Placeholder
-from ingest.model import Column, Envelope, Op, Record, RowSchema, Skip, SourceType, SourceVersion, Table
+from ingest.model import Column, Op, Record, RowSchema, Skip, SourceType, SourceVersion, Table
 from ingest.settings import Settings
 from ingest.tables.contract import Contract
 from ingest.tables.mapper import compile_mapper
 from ingest.tables.months import MappingRules
 from ingest.tables.types import ColumnRule
 from ingest.tools.rooms import decoder_of
+from tests.unit.decoding import code_of, decoder, one, packed
 
 TOPIC = "shop.public.orders"
 POSTGRES = {"connector": "postgresql", "db": "shop", "schema": "public", "table": "orders", "lsn": 7, "ts_ms": 1000}
@@ -31,29 +32,9 @@ MONGO = {"connector": "mongodb", "db": "shop", "collection": "orders", "ts_ms": 
 PLACEHOLDER = "__debezium_unavailable_value"
 
 
-def decoder(format_name: str = "auto", **options: Any) -> Decoder:
-    return Decoder(topic_format=lambda _: format_name, schemas=options.pop("schemas", SchemaCache()), **options)
-
-
 def record(value: Any, key: Any = None, offset: int = 5, **headers: str) -> Record:
     given = [(name.replace("__debezium_", "__debezium."), text.encode()) for name, text in headers.items()]
     return Record(TOPIC, 0, offset, -1, packed(key), packed(value), given)
-
-
-def packed(value: Any) -> bytes | None:
-    return value if value is None or isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode()
-
-
-def one(decoded: Any) -> Envelope:
-    (envelope,) = decoded
-    assert isinstance(envelope, Envelope)
-    return envelope
-
-
-def code_of(made: Decoder, given: Record) -> str:
-    with pytest.raises(IngestError) as caught:
-        made.decode(given)
-    return caught.value.code
 
 
 def change(op: str, source: Mapping[str, Any] = POSTGRES, **parts: Any) -> dict[str, Any]:

@@ -6,8 +6,6 @@ Whole records of each are in tests/cases.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,24 +20,9 @@ from ingest.model import Column, Envelope, NeedSchema, Record, Skip, Table
 from ingest.tables.contract import Contract
 from ingest.tables.mapper import compile_mapper
 from ingest.tables.months import MappingRules
+from tests.unit.decoding import SOURCES, trap_records
 
-TRAPS = Path(__file__).parents[1] / "cases" / "traps"
-SOURCES = ("26-maxwell", "27-canal", "28-ticdc", "29-dms", "30-goldengate", "31-mongodb", "32-generic", "33-connect-json")
 JSON_FORMATS = ("maxwell", "canal", "ticdc_simple", "dms", "goldengate", "mongodb", "generic")
-
-
-def trap_records(name: str) -> Iterator[Record]:
-    case = json.loads((TRAPS / f"{name}.json").read_text())
-    for offset, (given, _) in enumerate(case["records"]):
-        yield Record(given["topic"], 0, offset, -1, part(given, "key"), part(given, "value"))
-
-
-def part(given: dict[str, Any], name: str) -> bytes | None:
-    if f"{name}_hex" in given:
-        return bytes.fromhex(given[f"{name}_hex"])
-    if f"{name}_text" in given:
-        return str(given[f"{name}_text"]).encode()
-    return json.dumps(given[name], separators=(",", ":")).encode() if name in given else None
 
 
 def ending(decode: Any) -> Any:

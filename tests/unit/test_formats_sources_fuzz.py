@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,24 +14,9 @@ import pytest
 from ingest.errors import Parked, Reject
 from ingest.formats import FORMATS, Decoder, SchemaCache
 from ingest.model import Envelope, NeedSchema, Record, Skip
+from tests.unit.decoding import SOURCES, TRAPS, trap_records
 
-TRAPS = Path(__file__).parents[1] / "cases" / "traps"
-SOURCES = ("26-maxwell", "27-canal", "28-ticdc", "29-dms", "30-goldengate", "31-mongodb", "32-generic", "33-connect-json")
 TURNS = 700
-
-
-def trap_records(name: str) -> Iterator[Record]:
-    case = json.loads((TRAPS / f"{name}.json").read_text())
-    for offset, (given, _) in enumerate(case["records"]):
-        yield Record(given["topic"], 0, offset, -1, part(given, "key"), part(given, "value"))
-
-
-def part(given: dict[str, Any], name: str) -> bytes | None:
-    if f"{name}_hex" in given:
-        return bytes.fromhex(given[f"{name}_hex"])
-    if f"{name}_text" in given:
-        return str(given[f"{name}_text"]).encode()
-    return json.dumps(given[name], separators=(",", ":")).encode() if name in given else None
 
 
 NAMES = (
