@@ -197,9 +197,11 @@ class Story:
 
     def batches(self, table: str) -> list[dict[str, Any]]:
         """The lines of the table's batches in the second wave."""
+        return [each for each in self.all_batches(table) if each["time"] >= self.began]
+
+    def all_batches(self, table: str) -> list[dict[str, Any]]:
         lines = [json.loads(line) for done in self.dones for line in done.log.splitlines()]
-        ours = (each for each in lines if each["event"] == "batch" and each["table"] == self.table(table))
-        return [each for each in ours if each["time"] >= self.began]
+        return [each for each in lines if each["event"] == "batch" and each["table"] == self.table(table)]
 
 
 def fetch(worker: Running, accept: str) -> str:
@@ -307,7 +309,8 @@ def paused(story: Story, answer: list[Any]) -> None:
 
 
 def batch_seconds_p99(story: Story, answer: list[Any]) -> None:
-    worst_s = max(each["took_ms"] for each in story.batches("orders")) / 1000
+    # The window may reach back to scrapes from before the first wave had ended.
+    worst_s = max(each["took_ms"] for each in story.all_batches("orders")) / 1000
     bound_s = next((bound for bound in BATCH_SECONDS.buckets if bound >= worst_s), BATCH_SECONDS.buckets[-1])
     assert 0 < by(answer, "table")[story.table("orders")] <= bound_s
 
