@@ -1,4 +1,4 @@
-"""Commands that look into records, rows and dead letters, and change nothing."""
+"""Commands that look into topics, records, rows and dead letters; none changes Kafka or CrateDB."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Which wire format a value is, on its evidence: an ordered table of rules, the first that holds decides.
 
-Says `unclear:<name>` for what resembles a format without
-proof of it, so that envelopes are never stored as rows.
+Says `unclear:<name>` for what resembles a format without proof of it, so that envelopes are never stored as rows.
 Pure; used by the loop's thread.
 """
 
