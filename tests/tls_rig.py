@@ -24,7 +24,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
 
-from tests.integration.worker_rig import Site
+from tests.integration.worker_rig import Site, registry_handler
 from tests.oracle.crate import Crate
 from tests.oracle.worker import ROOT
 from tests.server_processes import CrateServer, KafkaServer
@@ -135,7 +135,7 @@ class TlsRegistry:
     def __init__(self, schemas: Mapping[int, Any], context: ssl.SSLContext, authorization: str) -> None:
         texts = {f"/schemas/ids/{number}": json.dumps({"schema": json.dumps(schema)}) for number, schema in schemas.items()}
         self.asked: list[str] = []
-        self._server = TlsServer(context, handler(texts, authorization, self.asked))
+        self._server = TlsServer(context, registry_handler(texts, authorization, self.asked))
         self.url = f"https://{SERVER_NAME}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.05,), name="tls-registry", daemon=True).start()
 
@@ -161,29 +161,6 @@ class TlsServer(ThreadingHTTPServer):
 
     def handle_error(self, *_: object) -> None:
         """Quiet: refused handshakes are what these tests make."""
-
-
-def handler(texts: Mapping[str, str], authorization: str, asked: list[str]) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(self.path)
-            if self.headers.get("Authorization") != authorization:
-                self._answer(401, '{"error_code": 401, "message": "Unauthorized"}')
-            elif self.path in texts:
-                self._answer(200, texts[self.path])
-            else:
-                self._answer(404, '{"error_code": 40403, "message": "Schema not found"}')
-
-        def _answer(self, status: int, body: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        def log_message(self, *args: object) -> None:
-            """Quiet."""
-
-    return Handler
 
 
 class Breaking:

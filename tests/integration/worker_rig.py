@@ -278,7 +278,8 @@ class StubRegistry:
     def __init__(self, schemas: Mapping[int, Any], port: int = 0) -> None:
         texts = {f"/schemas/ids/{number}": json.dumps({"schema": json.dumps(schema)}) for number, schema in schemas.items()}
         self.asked: list[str] = []
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(texts, self.asked))
+        authorization = "Basic " + b64encode(f"{self.USER}:{self.PASSWORD}".encode()).decode()
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), registry_handler(texts, authorization, self.asked))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         serve = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="stub-registry", daemon=True)
@@ -300,13 +301,13 @@ def registry_settings(url: str, password: str = StubRegistry.PASSWORD) -> dict[s
     return {"schema_registry_url": url, "schema_registry_user": StubRegistry.USER, "schema_registry_password": password}
 
 
-def _handler(texts: Mapping[str, str], asked: list[str]) -> type[BaseHTTPRequestHandler]:
-    pass_word = "Basic " + b64encode(f"{StubRegistry.USER}:{StubRegistry.PASSWORD}".encode()).decode()
+def registry_handler(texts: Mapping[str, str], authorization: str, asked: list[str]) -> type[BaseHTTPRequestHandler]:
+    """Answers the paths in `texts` to who brings this authorization, and notes what was asked for."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            if self.headers.get("Authorization") != pass_word:
+            if self.headers.get("Authorization") != authorization:
                 self._answer(401, '{"error_code": 401, "message": "Unauthorized"}')
             elif self.path in texts:
                 self._answer(200, texts[self.path])
