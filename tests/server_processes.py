@@ -146,7 +146,8 @@ class KafkaServer(Process):
         }
         self._settings.write_text(BROKER.format(host=HOST, control=self.ports[-1], folder=self.folder, **places) + properties)
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        run([*self._java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._settings)])
+        # One word, because an id may begin with a dash.
+        run([*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "-c", str(self._settings)])
 
     def command(self) -> tuple[list[str], dict[str, str]]:
         return [*self._java, f"-Dkafka.logs.dir={self.folder}", "kafka.Kafka", str(self._settings)], {}
