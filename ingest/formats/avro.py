@@ -47,7 +47,8 @@ class AvroSchema:
             node = json.loads(text)
             self.schema: ValueSchema = _Plan().compile(node)
             bare = _without_logical_types(node)
-            self._read = compile_reader(fastavro.parse_schema(bare))
+            self.parsed: Any = fastavro.parse_schema(bare)
+            self._read = compile_reader(self.parsed)
             self.fingerprint: str = fingerprint(to_parsing_canonical_form(bare), "CRC-64-AVRO")
         except Reject:
             raise

@@ -35,7 +35,7 @@ def compile_reader(parsed: Any) -> Read:
     """
     code = _Code()
     code.function("read", parsed)
-    namespace: dict[str, Any] = {"varint": _varint, "end": _end, "Malformed": Malformed, **code.constants}
+    namespace: dict[str, Any] = {"varint": varint, "end": _end, "Malformed": Malformed, **code.constants}
     exec("\n".join(code.lines), namespace)  # every name in the text is ours; those of the schema stand in it as literals
     read: Read = namespace["read"]
     return read
@@ -189,7 +189,7 @@ class _Body:
         self.lines.append(" " * self._depth + line)
 
 
-def _varint(b: bytes, p: int, first: int) -> tuple[int, int]:
+def varint(b: bytes, p: int, first: int) -> tuple[int, int]:
     """The rest of a varint of two to ten bytes."""
     number, shift = first & 127, 7
     while True:

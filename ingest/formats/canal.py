@@ -82,7 +82,7 @@ class Canal:
         head = _head(value)
         word = head.type.upper()
         if word == WATERMARK:
-            return controls.RESOLVED
+            return controls.resolved(positions.tso_number((head.tidb or {}).get("watermarkTs"))) or controls.RESOLVED
         if word == "TRUNCATE" and head.table:
             return (_truncate(head),)
         if head.is_ddl or word in DDL:
@@ -182,7 +182,7 @@ def _rows_of_text(text: bytes) -> list[Fields]:
         return []
     rows = json.decode_loosely(text)
     if rows.__class__ is list and len(rows) == 1 and rows[0].__class__ is dict:
-        if text.count(b'":') != len(rows[0]):
+        if not json.has_names(text, len(rows[0])):
             json.refuse_duplicates(text, rows)
         return rows
     json.refuse_duplicates(text, rows)

@@ -62,7 +62,7 @@ class Cockroach:
             return None  # another shape, or broken: read() knows
         before_text = bytes(seen.before)
         before = json.decode_row(before_text) if before_text else None
-        if message.body.count(b'":') != _names(seen, before_text):
+        if not json.has_names(message.body, _names(seen, before)):
             if _JSON_NULL_TEXT in message.body:
                 return None
             json.refuse_duplicates(message.body, json.decode_loosely(message.body))
@@ -83,7 +83,7 @@ class Cockroach:
         if is_capture(value):
             return self._captured(message, value)
         if is_avro_resolved(value):
-            return controls.RESOLVED
+            return controls.resolved(positions.hlc(value["resolved"])) or controls.RESOLVED
         if is_enriched(value):
             return (self._enriched(message, value),)
         if is_wrapped(value):
@@ -280,9 +280,9 @@ def _holds_key(row: Fields | None, key: Any) -> bool:
     return True
 
 
-def _names(seen: _Wrapped, before_text: bytes) -> int:
+def _names(seen: _Wrapped, before: Fields | None) -> int:
     """How many names a wrapped change without nested values and duplicates has."""
     names = 1 + (seen.updated is not None) + (seen.mvcc_timestamp is not None) + (seen.key is not None) + (seen.topic is not None)
-    if before_text:
-        names += 1 + before_text.count(b'":')
+    if seen.before:
+        names += 1 + len(before or ())
     return names + len(seen.after or ())

@@ -72,6 +72,13 @@ class Wrapper:
                 return text[len(prefix) : -1], schema
         return text, None
 
+    def prefix_of(self, text: bytes) -> bytes:
+        """What `cut` takes off the front of a text, b"" where it takes nothing."""
+        if not self.is_used:
+            return b""
+        payload, _ = self.cut(text)
+        return b"" if payload is text else text[: len(text) - len(payload) - 1]
+
     def learn(self, text: bytes, declared: Any) -> tuple[bytes, ValueSchema | None]:
         """The payload's text and schema of a text that is_wrapped, so that `cut` knows it; declared: its schema, decoded."""
         wrapped = msgspec.json.decode(text, type=_Wrapped)

@@ -16,7 +16,6 @@ from ingest.formats.debezium_cassandra import CellReader
 from ingest.formats.json import checked_row, decode_exactly
 from ingest.formats.message import Echoes, Message, need_row
 from ingest.formats.positions import Source, Usual, usual_binlog
-from ingest.formats.structured import StructuredTimes
 from ingest.formats.unavailable import OPENING_BRACKET, Placeholder
 from ingest.model import Decoded, Envelope, Fields, Op, Skip, SourceVersion
 
@@ -56,7 +55,6 @@ class Debezium:
         self._rare, self._rare_encoded = placeholder.rare_bytes
         self._echoes = Echoes()
         self._cells = CellReader()
-        self._times = StructuredTimes()
 
     def read_json(self, message: Message) -> Decoded | None:
         # Written out, because each call would be a fortieth of what a record costs; whatever is odd goes the long way.
@@ -166,7 +164,6 @@ class Debezium:
         rows = None
         if schema is not None:
             rows = schema.rows.get("after") or schema.rows.get("before")
-            self._times.to_texts(rows, after, before)
         return (Envelope(op, key.value, after, before, name, version, ts_ms, False, rows, key.schema, word),)
 
 

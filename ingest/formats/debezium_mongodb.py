@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ingest.errors import Reject
-from ingest.formats import extended_json, json, positions
+from ingest.formats import json, positions
+from ingest.formats.documents import DOCUMENT
 from ingest.formats.message import Key
 from ingest.formats.positions import Source
 from ingest.model import Envelope, Fields, Op
@@ -38,7 +39,7 @@ def read(key: Key, word: str, source: Source, value: Mapping[str, Any]) -> Envel
         raise Reject("delete.without_key", "a change without key and '_id' names no document: check the topic's key converter")
     table, version, ts_ms = source.name_of_table(), positions.of(source), source.changed_ms()
     is_real = before is not None  # only pre-images come as `before`
-    return Envelope(op, found.value, after, before, table, version, ts_ms, is_real, key_schema=found.schema, op_name=word)
+    return Envelope(op, found.value, after, before, table, version, ts_ms, is_real, DOCUMENT, found.schema, word)
 
 
 def _row(word: str, value: Mapping[str, Any]) -> tuple[Op, Fields]:
@@ -58,7 +59,7 @@ def key_of(key: Key, *images: Fields | None) -> Key:
     """The key as the value of `_id`: from an image, or else from the text in the Kafka key."""
     for image in images:
         if image is not None and ID in image:
-            return Key({ID: image[ID]})
+            return Key({ID: image[ID]}, DOCUMENT)
     return unwrapped(key)
 
 
@@ -66,7 +67,7 @@ def unwrapped(key: Key) -> Key:
     """The same key; where its only field is `id` and holds a text of Extended JSON, what that says.
 
     >>> unwrapped(Key({"id": '{"$oid": "5f8a"}'})).value, unwrapped(Key({"id": "007"})).value
-    ({'_id': '5f8a'}, {'id': '007'})
+    ({'_id': {'$oid': '5f8a'}}, {'id': '007'})
     """
     named = key.value
     if named.__class__ is not dict or len(named) != 1:
@@ -75,7 +76,7 @@ def unwrapped(key: Key) -> Key:
     if name not in ("id", ID) or text.__class__ is not str or not _ID_TEXT.match(text):
         return key
     try:
-        return Key({ID: extended_json.plain(json.decode(text.encode()))})
+        return Key({ID: json.decode(text.encode())}, DOCUMENT)
     except Reject:
         return key  # a text that only begins like one
 
@@ -89,7 +90,8 @@ def _document(text: Any) -> Fields:
     value = json.decode(text.encode(errors="surrogatepass")) if text.__class__ is str else text
     if value.__class__ is not dict:
         raise Reject("row.not_an_object", "an image of the document is no object: check the topic's format")
-    return {name: extended_json.plain(part) for name, part in value.items()}
+    document: Fields = value
+    return document
 
 
 def _described(described: Fields) -> Fields:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ingest.errors import Parked, Reject
+from ingest.flow.ports import Express, Make, Wanted
 from ingest.formats import connect, controls, detect, framing, json, several
 from ingest.formats.canal import Canal
 from ingest.formats.cloudevents import CloudEvents
 from ingest.formats.cockroach import Cockroach
 from ingest.formats.debezium import Debezium
 from ingest.formats.dms import Dms
+from ingest.formats.express import Expresses
 from ingest.formats.flattened import Flattened
 from ingest.formats.generic import Generic
 from ingest.formats.goldengate import GoldenGate
@@ -29,7 +31,7 @@ from ingest.formats.ticdc_avro import TicdcAvro
 from ingest.formats.ticdc_open import TicdcOpen, is_open
 from ingest.formats.ticdc_simple import TicdcSimple
 from ingest.formats.unavailable import DEFAULT, Placeholder
-from ingest.model import Decoded, NeedSchema, Record, Skip
+from ingest.model import Decoded, Envelope, NeedSchema, Record, Skip
 
 AUTO: Final = "auto"
 OPEN: Final = "ticdc_open"
@@ -63,6 +65,7 @@ class Decoder:
         self._prefix = flattened_prefix
         self._placeholder = Placeholder(unavailable_value)
         self._formats = _formats(flattened_prefix, self._placeholder, schemas)
+        self._expresses = Expresses(self._placeholder, schemas)
         self._detected_plain = DetectedPlain()
         self._open_protocol = self._formats[OPEN]
         self._topics: dict[str, _Topic] = {}
@@ -96,11 +99,25 @@ class Decoder:
         body = record.value
         if not body:
             return self._tombstone(topic, Message(record, key, b""))
-        if key.from_text:
+        if key.from_text or key.perhaps is not None:
             return prefer_row(key, self._framed_or_text(topic, record, key, body))
         if body[0] == OPENING_BRACE and not record.headers and not topic.has_schema:
             return self._text(topic, record, key, body)
         return self._framed_or_text(topic, record, key, body)
+
+    def express(self, record: Record, envelope: Envelope, wanted: Wanted, make: Make) -> Express | None:
+        """The express way of records like this one, which was decoded to this one envelope; None where there is none.
+
+        It stays right until `forget`.
+        """
+        topic, body = self._topics.get(record.topic), record.value
+        if topic is None or topic.usual is None or not body or (record.headers and not framing.are_silent(record.headers)):
+            return None
+        if body[0] == OPENING_BRACE:
+            return self._expresses.of_json(topic.usual, record, envelope, wanted, make, topic.wrapper, topic.keys)
+        if body[0] == 0 and body[1 : framing.ID_BYTES] > b"\0\0\0\0" and body[1] < 128:
+            return self._expresses.of_avro(topic.usual, record, wanted, make, topic.keys)
+        return None
 
     def format_of(self, topic: str) -> str | None:
         """The format that a topic is read as, None as long as no record told it."""
@@ -155,7 +172,7 @@ class Decoder:
             value, declared = schema.read(body, framed.start)
             return self._value(topic, Message(record, key, body, value, declared))
         if framing.is_text(body):
-            return self._text(topic, record, key, body)
+            return self._text(topic, record, key, body.removeprefix(framing.BYTE_ORDER_MARK))
         raise Reject(
             "format.unknown",
             "the bytes are neither JSON nor framed by a schema registry: check the value converter of the producer",

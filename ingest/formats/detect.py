@@ -109,7 +109,7 @@ def _is_like_canal(value: Fields, _: str) -> bool:
 
 
 def _is_ticdc_simple(value: Fields, _: str) -> bool:
-    if _is_word(value.get("type"), ticdc_simple.WRAPPERS) and _is_dict(value.get("payload")):
+    if (value.keys() == {"payload"} or _is_word(value.get("type"), ticdc_simple.WRAPPERS)) and _is_dict(value.get("payload")):
         return "buildTs" in value["payload"]
     return _is_word(value.get("type"), ticdc_simple.WORDS) and _has(value, "version", "buildTs")
 

@@ -1,13 +1,15 @@
 """Rows that Debezium's ExtractNewRecordState took out of their envelope (ExtractNewDocumentState for MongoDB).
 
 What was around the row stands beside its columns (`add.fields`: __op, __lsn, __source_ts_ms), in the record's headers
-(`add.headers`, under the same names), or nowhere. Deletes are rows with `__deleted`, or null values.
+(`add.headers`, under the same names), or nowhere. Prefix and names are settings of the connector, so they are ours too.
+Deletes are rows with `__deleted`, or null values.
 Pure; used by the loop's thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -16,7 +18,6 @@ from ingest.errors import Reject
 from ingest.formats import controls, debezium_mongodb, json, positions, signals, vitess
 from ingest.formats.message import Echoes, Key, Message, need_row
 from ingest.formats.positions import Source
-from ingest.formats.structured import StructuredTimes
 from ingest.formats.unavailable import Placeholder
 from ingest.model import Decoded, Envelope, Fields, Op, Skip, SourceVersion
 
@@ -46,14 +47,14 @@ KNOWN_SHAPES = 256
 
 
 class Flattened:
-    """Rows with metadata under a prefix, which is the setting `add.fields.prefix`."""
+    """Rows with metadata under a prefix, which is the setting `add.fields.prefix`; behind a blank may follow `add.fields`, as it
+    stands in the connector's configuration, for fields that it renames: `__ op:OPERATION,source.ts_ms:CHANGED`."""
 
     def __init__(self, placeholder: Placeholder, prefix: str = DEFAULT_PREFIX) -> None:
         self._placeholder = placeholder
         self._prefix = prefix
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._echoes = Echoes()
-        self._times = StructuredTimes()
 
     def read_json(self, message: Message) -> Decoded | None:
         try:
@@ -101,7 +102,6 @@ class Flattened:
         self, message: Message, op: Op, word: str, metadata: Fields, after: Fields | None, before: Fields | None
     ) -> Envelope:
         key, schema, source = _key(message.key, after or before or {}), message.row_schema(""), _source(metadata)
-        self._times.to_texts(schema, after, before)
         table, version, ts_ms = source.name_of_table(), _version(metadata, source), source.changed_ms()
         return Envelope(op, key.value, after, before, table, version, ts_ms, False, schema, key.schema, word)
 
@@ -121,6 +121,8 @@ def metadata_fields(row: Fields, prefix: str) -> Plan:
 
     >>> metadata_fields({"id": 1, "__op": "c", "__source_ts_ms": 5, "__mine": 2}, "__")
     (('__op', 'op'), ('__source_ts_ms', 'ts_ms'))
+    >>> metadata_fields({"id": 1, "__POS": 5}, "__ source.lsn:POS")
+    (('__POS', 'lsn'),)
     """
     named = ((field, _metadata_name(field, prefix)) for field in row)
     return tuple((field, name) for field, name in named if name is not None)
@@ -134,7 +136,7 @@ def in_headers(headers: Headers, prefix: str) -> Fields:
     """
     found = {}
     for header, value in headers:
-        name = _metadata_name(header, prefix or DEFAULT_PREFIX)
+        name = _metadata_name(header, prefix if prefix.partition(" ")[0] else DEFAULT_PREFIX + prefix)
         if name is not None and value is not None:
             found[name] = _header_text(value)
     return found
@@ -143,7 +145,8 @@ def in_headers(headers: Headers, prefix: str) -> Fields:
 def is_flattened(row: Fields, headers: Headers, prefix: str) -> bool:
     """Whether a row or its headers bear enough of the metadata that nobody else writes."""
     names = {name for _, name in metadata_fields(row, prefix)} | in_headers(headers, prefix).keys()
-    if not prefix:
+    prefix, _, added = prefix.partition(" ")
+    if not prefix and not added:
         return DELETED in row or ("op" in names and any(field.startswith("source_") for field in row))
     return not names.isdisjoint(_EVIDENCE) or any(field.startswith(prefix + "source_") for field in row)
 
@@ -152,6 +155,10 @@ def _metadata_name(field: str, prefix: str) -> str | None:
     """A field's name without prefixes, "" for what tells nothing of the source, None for a column."""
     if field == DELETED:
         return "deleted"
+    if " " in prefix:
+        prefix, added = _added(prefix)
+        if field in added or not prefix:
+            return added.get(field)
     if not field.startswith(prefix):
         return None
     name = field[len(prefix) :]
@@ -165,6 +172,15 @@ def _metadata_name(field: str, prefix: str) -> str | None:
         return None
     # Without `source_` a time is when the connector saw the change: no version, and no time of the source.
     return _PROCESSING_TIMES.get(name, inner)
+
+
+@lru_cache(maxsize=64)
+def _added(setting: str) -> tuple[str, Mapping[str, str]]:
+    """The prefix, and of each field that the connector adds its own name; "" for what is no metadata of ours."""
+    prefix, _, added = setting.partition(" ")
+    listed = (item.strip().replace(".", "_").partition(":") for item in added.split(","))
+    named = {prefix + (new or field): field for field, _, new in listed}
+    return prefix, {new: _metadata_name(DEFAULT_PREFIX + field, DEFAULT_PREFIX) or "" for new, field in named.items()}
 
 
 def _header_text(value: bytes) -> str | None:

@@ -17,6 +17,8 @@ WIDE_ID_BYTES = 9  # a zero and a number of eight bytes
 GUID_BYTES = 17  # a one and a UUID
 FINGERPRINT_BYTES = 10  # C3 01 and a CRC-64
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
 VALUE_HEADER = "__value_schema_id"
 KEY_HEADER = "__key_schema_id"
 
@@ -96,10 +98,8 @@ def in_front(body: bytes) -> Framed | None:
 
 
 def is_text(body: bytes) -> bool:
-    """Whether the first byte may begin a JSON text. Raises Reject("json.byte_order_mark")."""
-    if body.startswith(b"\xef\xbb\xbf"):
-        raise Reject("json.byte_order_mark", "JSON must not begin with a byte order mark: mend the producer")
-    return body[0] in _FIRST_OF_TEXT
+    """Whether the first byte may begin a JSON text, also behind a byte order mark."""
+    return body[0] in _FIRST_OF_TEXT or body.startswith(BYTE_ORDER_MARK)
 
 
 def is_framed_key(raw: bytes) -> bool:

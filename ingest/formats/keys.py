@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import msgspec
+
 from ingest.errors import Reject
 from ingest.formats import connect, framing, json
 from ingest.formats.message import NO_KEY, Key, ValueSchema
-from ingest.formats.schemas import SchemaCache
+from ingest.formats.schemas import UNKNOWN, SchemaCache
 from ingest.model import Decoded, NeedSchema, Record, Skip
 
 # Only whole numbers are taken as numbers: "007", "12e5" and "1.50" as texts lose nothing, as numbers they would.
@@ -31,6 +33,7 @@ class KeyReader:
         self._schemas = schemas
         self._own = schemas.of_topic(topic, for_key=True)
         self._wrapper = connect.Wrapper()
+        self._has_longs = False
 
     def read(self, record: Record) -> Key | NeedSchema:
         """The key of a record, NO_KEY where it has none. Raises Reject("key.malformed") and what schemas raise."""
@@ -45,10 +48,28 @@ class KeyReader:
             return _key(*self._own.read(raw))
         if raw[0] == OPENING_BRACE:
             return self._object(raw)
-        # A long above 2**24 looks framed; where there is no registry it is a long.
-        if framing.is_framed_key(raw) and (self._schemas.has_registry or len(raw) not in BINARY_INTEGERS):
+        if not framing.is_framed_key(raw):
+            return _scalar(raw)
+        if len(raw) not in BINARY_INTEGERS:
             return self._registered(raw, framing.in_front(raw))
-        return _scalar(raw)
+        return self._framed_or_long(raw)
+
+    def _framed_or_long(self, raw: bytes) -> Key | NeedSchema:
+        """Eight bytes are a long above 2**24, or an id and three bytes. A long where there is no registry, where it says that it
+        has no such schema, and where the schema reads other bytes; and then all such keys of the topic are longs, because the
+        serializer is one setting of its producer. What fits by chance is told by the row (`prefer_row`)."""
+        if self._has_longs or not self._schemas.has_registry:
+            return _scalar(raw)
+        try:
+            found = self._registered(raw, framing.in_front(raw))
+        except Reject as reject:
+            if reject.code != UNKNOWN and reject.code.startswith("schema."):
+                raise
+            self._has_longs = True
+            return _scalar(raw)
+        if isinstance(found, NeedSchema):
+            return found
+        return msgspec.structs.replace(found, perhaps=int.from_bytes(raw, "big", signed=True))
 
     def quick(self, raw: bytes) -> Key | None:
         """The key in the shapes that most have: a flat object, a list of scalars, a number; None for others, which `read` reads.
@@ -66,6 +87,11 @@ class KeyReader:
             parts = _parts(_json(raw))
             return Key(parts, None, True) if parts else None
         return Key((int(raw),)) if _INTEGER.match(raw) else None
+
+    def prefix_of(self, raw: bytes) -> bytes | None:
+        """What stands before the payload of a JSON object with its schema, b"" where there is no schema; None where keys are read
+        by a schema of the topic's own."""
+        return None if self._own is not None else self._wrapper.prefix_of(raw)
 
     def _object(self, raw: bytes) -> Key:
         text, schema = self._wrapper.cut(raw)
@@ -88,16 +114,21 @@ class KeyReader:
 
 
 def prefer_row(key: Key, decoded: Decoded) -> Decoded:
-    """What was decoded, without a key that was told from text where the row itself has all of its fields.
+    """What was decoded, with the row's word on a key whose bytes may mean two things, where the row has all of the key's fields.
 
-    `Struct{a=1,b=2}` quotes nothing, so a value that holds `,b=` cannot be told from two fields; and its values are all texts.
+    `Struct{a=1,b=2}` quotes nothing, so a value that holds `,b=` cannot be told from two fields; and its values are all texts:
+    the row's own fields are taken. Eight bytes that were read as a framed record are a long where the row has other values.
     """
     if isinstance(decoded, Skip | NeedSchema) or not isinstance(key.value, dict):
         return decoded
     for envelope in decoded:
         row = envelope.before if envelope.after is None else envelope.after
-        if row is not None and key.value.keys() <= row.keys():
+        if row is None or not key.value.keys() <= row.keys():
+            continue
+        if key.perhaps is None:
             envelope.key = None
+        elif any(str(row[name]) != str(part) for name, part in key.value.items()):
+            envelope.key, envelope.key_schema = (key.perhaps,), None
     return decoded
 
 

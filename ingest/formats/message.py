@@ -18,12 +18,14 @@ from ingest.model import Decoded, Envelope, Fields, Op, Record, RowSchema, Skip,
 # Structs of msgspec, because one of each is made for every record and they cost a third of a dataclass.
 class Key(msgspec.Struct, frozen=True, gc=False):
     """A decoded Kafka key. like_cockroach: written as CockroachDB does, a JSON array or an Avro record with its marks.
-    from_text: its fields were told from Java's text of a struct, so the row's own fields are surer."""
+    from_text: its fields were told from Java's text of a struct, so the row's own fields are surer. perhaps: what its bytes are
+    where the row says that they are no such record."""
 
     value: Fields | tuple[Any, ...] | None
     schema: RowSchema | None = None
     like_cockroach: bool = False
     from_text: bool = False
+    perhaps: int | None = None
 
 
 NO_KEY = Key(None)
@@ -116,8 +118,9 @@ def ambiguous_tombstone(record: Record) -> Parked:
     """CockroachDB's envelope=row says a delete this way, its envelope=key_only says everything this way."""
     return Parked(
         "format.ambiguous",
-        f"topic {record.topic} has a null value under a key like CockroachDB's: a delete (envelope=row) or any "
-        "change (envelope=key_only): set format to 'cockroach:row' or 'plain' in the contract, or use envelope=wrapped",
+        f"topic {record.topic} has a null value under a key like CockroachDB's: set format to 'cockroach:row' in the contract if "
+        "the feed has envelope=row, where it is a delete; envelope=key_only does not say what happened to the row, so that feed "
+        "needs envelope=wrapped; a topic of no changefeed is 'plain'",
         subject=f"topic:{record.topic}",
     )
 

@@ -1,6 +1,6 @@
 """MongoDB's change streams as its Kafka source connector publishes them, and its whole documents.
 
-Fields of the document are the columns; values are taken out of Extended JSON. An update without the whole document can set and
+Fields of the document are the columns, their values Extended JSON. An update without the whole document can set and
 remove whole fields; one that changes a part of a field is refused. Pure; used by the loop's thread.
 """
 
@@ -12,9 +12,8 @@ import msgspec
 
 from ingest.errors import Reject
 from ingest.formats import controls, json, positions
-from ingest.formats.extended_json import date_text, plain
+from ingest.formats.documents import DOCUMENT, date_ms
 from ingest.formats.message import Key, Message, deleted_by_key
-from ingest.formats.times import text_ms
 from ingest.model import Decoded, Envelope, Fields, Op, Skip, SourceVersion
 
 INSERT, UPDATE, DELETE = Op.INSERT, Op.UPDATE, Op.DELETE
@@ -23,7 +22,6 @@ DDL: Final = frozenset(
     {"create", "createIndexes", "drop", "dropDatabase", "dropIndexes", "modify", "rename"}
     | {"shardCollection", "refineCollectionShardKey", "reshardCollection"}
 )
-_CONTAINERS: Final = frozenset({dict, list})
 INVALIDATE: Final = Skip("invalidate")
 WORDS: Final = frozenset(OPS) | DDL | {"invalidate"}
 
@@ -68,14 +66,14 @@ class MongoChanges:
         op, full, named = OPS.get(seen.operation_type), seen.full_document, seen.document_key
         if op is None or op is DELETE or full is json.NULL or named is json.NULL or seen.before is not json.NULL:
             return None
-        after, key = _row_of_text(bytes(full)), _row_of_text(bytes(named))
+        after, key = json.decode_row(bytes(full)), json.decode_row(bytes(named))
         clock = None if seen.cluster_time is None else seen.cluster_time.timestamp
         version = None if clock is None else positions.cluster_time(clock.t, clock.i)
         if after is None or key is None or version is None:
             return None
         table = (seen.ns.db, seen.ns.coll) if seen.ns.coll else ()
-        ts_ms = _wall_ms(seen.wall_time) or clock.t * 1000  # type: ignore[union-attr]
-        return (Envelope(INSERT, key, after, None, table, version, ts_ms, op_name=seen.operation_type),)
+        ts_ms = date_ms(seen.wall_time) or clock.t * 1000  # type: ignore[union-attr]
+        return (Envelope(INSERT, key, after, None, table, version, ts_ms, False, DOCUMENT, DOCUMENT, seen.operation_type),)
 
     def read(self, message: Message) -> Decoded:
         value = document(message.value)
@@ -129,14 +127,14 @@ def _event(value: Fields) -> Decoded:
     elif full is not None:
         op, after = INSERT, full  # whole, so a field that it lacks is gone
     elif op is UPDATE:
-        after = _patch(_raw_part(value, "updateDescription"), named)
+        after = _patch(_part(value, "updateDescription"), named)
     else:
         raise Reject("row.missing", "the change has no 'fullDocument', so there is nothing to write: check the connector")
     if named is None and full is not None and "_id" in full:
         named = {"_id": full["_id"]}
     if named is None and before is None:
         raise Reject("key.missing", "the change has no 'documentKey', so it names no document: check the connector")
-    return (Envelope(op, named, after, before, _table(value), version, ts_ms, before is not None, op_name=word),)
+    return (Envelope(op, named, after, before, _table(value), version, ts_ms, before is not None, DOCUMENT, DOCUMENT, word),)
 
 
 def _word(value: Fields) -> str:
@@ -144,25 +142,11 @@ def _word(value: Fields) -> str:
     return word if word.__class__ is str else ""
 
 
-def _raw_part(value: Fields, name: str) -> Fields | None:
+def _part(value: Fields, name: str) -> Fields | None:
     part = document(value.get(name))
     if part is None and value.get(name) is not None:
         raise Reject("row.not_an_object", f"'{name}' is no object: check the topic's format in its contract")
     return part
-
-
-def _part(value: Fields, name: str) -> Fields | None:
-    part = _raw_part(value, name)
-    return None if part is None else _plain_row(part)
-
-
-def _plain_row(row: Fields) -> Fields:
-    return {name: value if value.__class__ not in _CONTAINERS else plain(value) for name, value in row.items()}
-
-
-def _row_of_text(text: bytes) -> Fields | None:
-    row = json.decode_row(text)
-    return _plain_row(row) if row and b"{" in text[1:] else row
 
 
 def _patch(description: Fields | None, named: Fields | None) -> Fields:
@@ -179,7 +163,7 @@ def _patch(description: Fields | None, named: Fields | None) -> Fields:
             raise _part_of_field()
     if description.get("truncatedArrays"):
         raise _part_of_field()
-    return {**(named or {}), **{name: plain(value) for name, value in updated.items()}, **dict.fromkeys(removed)}
+    return {**(named or {}), **updated, **dict.fromkeys(removed)}
 
 
 def _part_of_field() -> Reject:
@@ -190,13 +174,13 @@ def _part_of_field() -> Reject:
 
 
 def _table(value: Fields) -> tuple[str, ...]:
-    place = _raw_part(value, "ns") or {}
+    place = _part(value, "ns") or {}
     return tuple(place[name] for name in ("db", "coll") if place.get(name).__class__ is str) if place.get("coll") else ()
 
 
 def _version(value: Fields) -> SourceVersion | None:
     """The cluster's clock. Documents that were copied at the start have none: they are older than every change."""
-    clock = _raw_part(value, "clusterTime")
+    clock = _part(value, "clusterTime")
     if clock is None:
         place = value.get("_id")
         return positions.SNAPSHOT if place.__class__ is dict and place.get("copyingData") is True else None
@@ -205,28 +189,18 @@ def _version(value: Fields) -> SourceVersion | None:
 
 
 def _when_ms(value: Fields) -> int | None:
-    wall_ms = _wall_ms(value.get("wallTime"))
+    wall_ms = date_ms(value.get("wallTime"))
     if wall_ms is not None:
         return wall_ms
     clock = _version(value)
     return int(clock.text[:10]) * 1000 if clock is not None and clock.text else None
 
 
-def _wall_ms(wall: Any) -> int | None:
-    if wall.__class__ is not dict or "$date" not in wall:
-        return None
-    try:
-        return text_ms(date_text(wall["$date"]))
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
 def _document(message: Message, value: Fields) -> Decoded:
-    row = _plain_row(value)
     key = _document_key(message.key)
-    if key is None and "_id" in row:
-        key = {"_id": row["_id"]}
-    return (Envelope(INSERT, key, row),)
+    if key is None and "_id" in value:
+        key = {"_id": value["_id"]}
+    return (Envelope(INSERT, key, value, schema=DOCUMENT, key_schema=DOCUMENT),)
 
 
 def _document_key(key: Key) -> Fields | None:
@@ -235,9 +209,9 @@ def _document_key(key: Key) -> Fields | None:
     named = value.get("_id") if value.__class__ is dict else None
     if named is None or (named.__class__ is dict and "_data" in named):
         return None
-    return {"_id": plain(named)}
+    return {"_id": named}
 
 
 def _deleted(key: Key) -> Decoded:
     named = _document_key(key)
-    return Skip("tombstone") if named is None else deleted_by_key(Key(named))
+    return Skip("tombstone") if named is None else deleted_by_key(Key(named, DOCUMENT))

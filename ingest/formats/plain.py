@@ -80,6 +80,11 @@ _CONTROL_FIELDS: Final = frozenset({"status", "databaseName", "ts_ms", "aggregat
 _SUSPECT: Final = _CONTROL_FIELDS | {"op", "after", "before"}
 
 
+def is_never_suspect(names: frozenset[str]) -> bool:
+    """Whether rows of these fields, more than two and all of them scalars, are neither control records nor envelopes."""
+    return _SUSPECT & names <= {"status", "ts_ms", "op"} and controls.COUNTS.isdisjoint(names)
+
+
 def _object_in(text: str) -> Any:
     """The object in a text of JSON, else the text itself."""
     if text[:1] != "{":

@@ -59,6 +59,10 @@ class Source(msgspec.Struct, gc=False):
         return value if value.__class__ is int and value > 0 and self.connector != "cassandra" else None
 
 
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Unsigned = Annotated[int, msgspec.Meta(ge=0)]
+
+
 class Usual(msgspec.Struct, gc=False):
     """The block of the connectors that write most records, as their current releases write it; Source reads any other."""
 
@@ -66,11 +70,11 @@ class Usual(msgspec.Struct, gc=False):
     table: Annotated[str, msgspec.Meta(min_length=1)]
     db: Annotated[str, msgspec.Meta(min_length=1)]
     schema: str | None = None
-    ts_ms: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    lsn: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    ts_ms: Positive | None = None
+    lsn: Unsigned | None = None
     file: str | None = None
-    pos: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    row: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    pos: Unsigned | None = None
+    row: Unsigned | None = None
 
 
 # A NamedTuple's own constructor costs twice as much.

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ingest.formats import structured
 from ingest.model import SourceType
 
 _PLAIN: Final = {
@@ -62,7 +61,11 @@ _ZONED: Final = {
     "io.debezium.time.ZonedTimestamp": SourceType("ts_text", zoned=True),
 }
 
-_NAMED: Final = _PLAIN | _ZONED | structured.TYPES
+_NAMED: Final = _PLAIN | _ZONED
+
+# Debezium's time.precision.mode = structured. Which parts a value has stands in the fields of its type.
+_STRUCTURED: Final = "io.debezium.time.Structured"
+_DURATION: Final = "Duration"
 
 # Avro's own words. They count only for the primitive that the specification gives them.
 _LOGICAL: Final = {
@@ -79,6 +82,7 @@ _LOGICAL: Final = {
     ("string", "uuid"): SourceType("uuid"),
 }
 
+UUID_BYTES: Final = 16
 DECIMAL = "org.apache.kafka.connect.data.Decimal"
 BITS = "io.debezium.data.Bits"
 
@@ -97,7 +101,15 @@ def named(name: str | None, literal: SourceType, parameters: Mapping[str, Any], 
         return SourceType("decimal", scale=_number(parameters.get("scale")), precision=_number(parameters.get("precision")))
     if literal.kind == "int" and _is_unsigned_bigint(parameters):
         return SourceType("uint64_wrapped")
+    if name is not None and name.startswith(_STRUCTURED):
+        return _structured(name.removeprefix(_STRUCTURED), literal)
     return _NAMED.get(name or "", literal)
+
+
+def _structured(word: str, literal: SourceType) -> SourceType:
+    """word: Date, Time, Timestamp, ZonedTime, ZonedTimestamp or Duration."""
+    kind = "interval_parts" if word == _DURATION else "structured"
+    return SourceType(kind, zoned=word.startswith("Zoned"), fields=literal.fields)
 
 
 def logical(avro_type: str, node: Mapping[str, Any]) -> SourceType | None:
@@ -105,6 +117,8 @@ def logical(avro_type: str, node: Mapping[str, Any]) -> SourceType | None:
     word = node.get("logicalType")
     if word == "decimal" and avro_type in ("bytes", "fixed"):
         return SourceType("decimal", scale=_number(node.get("scale")) or 0, precision=_number(node.get("precision")))
+    if word == "uuid" and avro_type == "fixed" and node.get("size") == UUID_BYTES:
+        return SourceType("uuid")
     return _LOGICAL.get((avro_type, str(word)))
 
 

@@ -114,7 +114,7 @@ class TicdcOpen:
         try:
             event = _decode_key(key)
             if event.t == RESOLVED:
-                return controls.RESOLVED
+                return controls.resolved(positions.tso_number(event.ts)) or controls.RESOLVED
             if event.t == DDL:
                 return _ddl(event, _decode_ddl(value))
             row = _decode_row(value)

@@ -1,7 +1,7 @@
 """TiCDC's simple protocol, in JSON and Avro: rows name the version of their table's schema, which other messages describe.
 
 A described table gives types and key; a row of one that was not described yet is read by the columns' own types and comes out the
-same, so ENUM and SET stay the numbers that are on the wire in both cases. Used by the loop's thread.
+same, so ENUM and SET stay what is on the wire in both cases: labels, in first releases their numbers. Used by the loop's thread.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WRAPPERS: Final = frozenset({WATERMARK, BOOTSTRAP, "DDL", "DML"})  # of Avro
 
 KNOWN_TABLES = 512
 _NO_ZONE: Final = frozenset({"", "System", "Local", "SYSTEM"})
-_BASE64, _NUMBER = SourceType("bytes_base64"), SourceType("int")
+_BASE64 = SourceType("bytes_base64")
 
 
 class _Head(msgspec.Struct, gc=False, rename="camel"):
@@ -61,21 +61,22 @@ class TicdcSimple:
 
     def read(self, message: Message) -> Decoded:
         value = need_row(message.value, "value")
-        if value.get("type") in WRAPPERS and value.get("payload").__class__ is dict:
-            return self._wrapped(value["type"], value["payload"])
+        payload = value.get("payload")
+        if payload.__class__ is dict and (value.keys() == {"payload"} or value.get("type") in WRAPPERS):
+            return self._wrapped(value.get("type"), payload)
         return self._read(value)
 
     def read_tombstone(self, message: Message) -> Decoded:
         return deleted_by_key(message.key)
 
-    def _wrapped(self, kind: str, payload: Fields) -> Decoded:
-        """Avro: the kind of message stands outside, the operation of a row or a statement inside."""
+    def _wrapped(self, kind: str | None, payload: Fields) -> Decoded:
+        """Avro: the kind of message stands outside (in first releases nowhere), the operation of a row or a statement inside."""
         return self._read(payload if "type" in payload else {**payload, "type": kind})
 
     def _read(self, value: Fields) -> Decoded:
         head = _head(value)
         if head.type == WATERMARK:
-            return controls.RESOLVED
+            return controls.resolved(positions.tso_number(head.commit_ts)) or controls.RESOLVED
         if head.type == BOOTSTRAP or head.type in DDL:
             return self._described(head, value.get("tableSchema"))
         op = OPS.get(head.type)
@@ -139,14 +140,14 @@ def _description(table: Fields) -> _Described:
 
 
 def _declared(data_type: Fields) -> SourceType | None:
-    """Binary values are base64 in JSON and bytes in Avro; numbers of labels stay numbers."""
+    """Binary values are base64 in JSON and bytes in Avro; a label may be its number, which no type says."""
     word = data_type.get("mysqlType")
     found = mysql_types.by_word(word) if word.__class__ is str else None
     if found is None:
         return None
     if found.declared.kind == "bytes":
         return _BASE64
-    return _NUMBER if found.declared.kind in ("enum", "enum_set") else found.declared
+    return None if found.declared.kind in ("enum", "enum_set") else found.declared
 
 
 def _values(row: Fields) -> Fields:

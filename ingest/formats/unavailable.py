@@ -41,9 +41,11 @@ class Placeholder:
         self._escaped = raw if escaped == raw else escaped
         # Looking for one byte costs a fifteenth of looking for a text, and most rows lack such a byte.
         self.rare_bytes = (_rarest(self._escaped), _rarest(self._encoded))
+        # For those who look for it among scalars alone.
+        self.traces, self.uuid = (self._escaped, self._raw, self._encoded), uuid
         self._traces_in_lists = (codes, uuid.encode())
         self._spaced, self._zigzag = codes.replace(b",", b", "), _zigzag(self._codes)
-        self._high_byte = max(self._zigzag)  # texts of ASCII have none above 127
+        self.high_byte = max(self._zigzag)  # texts of ASCII have none above 127
 
     def may_be_in(self, text: bytes) -> bool:
         """Whether the JSON text of a row, as converters write it, may hold the placeholder.
@@ -64,7 +66,7 @@ class Placeholder:
         """Whether an Avro record or a JSON text with blanks may hold the placeholder."""
         if self.may_be_in(body) or (OPENING_BRACKET in body and self._spaced in body):
             return True
-        if self._high_byte in body and self._zigzag in body:
+        if self.high_byte in body and self._zigzag in body:
             return True
         return self._raw is not self._escaped and self._raw in body
 

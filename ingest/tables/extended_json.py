@@ -18,6 +18,7 @@ from ingest.tables.calendar_utc import moment_text
 from ingest.tables.numbers import exact_number, whole_number
 from ingest.tables.octets import from_base64
 
+_LEGACY_BINARY: Final = frozenset({"$binary", "$type"})
 _UUID_SUBTYPES: Final = ("4", "04")
 _MAX_DEPTH: Final = 100
 
@@ -34,9 +35,10 @@ def unwrap(value: Any, depth: int = 0) -> Any:
         return [unwrap(item, depth + 1) for item in value]
     if not isinstance(value, dict):
         return value
-    wrapped = next((name for name in value if name in _WRAPPED), None)
-    if wrapped is not None and len(value) <= 2:
-        return _WRAPPED[wrapped](value)
+    if 0 < len(value) <= 2:
+        wrapped = _WRAPPED.get(next(iter(value))) if len(value) == 1 else _binary if value.keys() == _LEGACY_BINARY else None
+        if wrapped is not None:
+            return wrapped(value)
     return {name: unwrap(item, depth + 1) for name, item in value.items()}
 
 

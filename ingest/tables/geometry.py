@@ -24,8 +24,9 @@ _MAX_DEPTH: Final = max(_DEPTHS.values())
 _NAMES: Final = {name.upper(): name for name in _DEPTHS}
 _LON_LAT_SRIDS: Final = (None, 0, 4326)
 _EWKB_Z, _EWKB_M, _EWKB_SRID = 0x8000_0000, 0x4000_0000, 0x2000_0000
+# Blanks are taken for good (`*+`): two runs that could share them would try every cut of a long one.
 _WKT: Final = re.compile(
-    r"\s*(?:SRID=(\d{1,6});)?\s*([A-Z]+)\s*(Z|M|ZM)?\s*(\(.*\)|EMPTY)\s*", re.ASCII | re.IGNORECASE | re.DOTALL
+    r"\s*+(?:SRID=(\d{1,6});\s*+)?([A-Z]+)\s*+(?:(Z|M|ZM)\s*+)?(\(.*\)|EMPTY)\s*", re.ASCII | re.IGNORECASE | re.DOTALL
 )
 _WKT_TOKEN: Final = re.compile(r"\s*([(),]|[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?)\s*", re.ASCII)
 _HEIGHTS: Final = "the geometry has heights or measures, which the column does not keep: use OBJECT or TEXT"

@@ -14,7 +14,7 @@ from ingest.model import Envelope, Fields, Record, RowSchema, Table
 from ingest.tables.contract import Contract
 from ingest.tables.months import MOMENT
 from ingest.tables.reading import converted
-from ingest.tables.shapes import Shape
+from ingest.tables.shapes import Cells, Shape
 from ingest.tables.system_columns import is_system
 from ingest.tables.types import DEFAULT_RULE, TIMESTAMP_TYPES, reading
 
@@ -32,7 +32,7 @@ class KeyMaker:
         order = contract.key if contract is not None and contract.key is not None else table.key
         self._places = {name: place for place, name in enumerate(name for name in order if not is_system(name))}
         self._key = table.key
-        self._has_position = self._by_position or len(self._columns) < len(table.key)
+        self.has_position = self._by_position or len(self._columns) < len(table.key)
         rules = {name: contract.rule(name) if contract is not None else DEFAULT_RULE for name in self._columns}
         self._unnamed = {name: reading(None, table.columns[name], rules[name]) for name in self._columns}
         self._moments = {
@@ -43,7 +43,7 @@ class KeyMaker:
 
     def key(self, envelope: Envelope, record: Record, shape: Shape | None) -> Key:
         """The key of the row. shape: of `after`, None if there is none. Raises Reject: key.missing, key.null, type.*."""
-        if self._has_position:
+        if self.has_position:
             return self._by_place(envelope, record, shape)
         raw = envelope.key
         # The usual way, written out: a call of `_named` costs 0.1 µs.
@@ -52,6 +52,15 @@ class KeyMaker:
         if None in key:
             raise self._null_in(key)
         return key
+
+    def cells(self, envelope: Envelope, shape: Shape) -> tuple[Cells, bool] | None:
+        """What reads the keys of records like this one, and whether from their Kafka keys and not from their rows; None where a
+        key is gathered from several places or tells the record's own."""
+        raw = envelope.key
+        if self.has_position:
+            return None
+        found = self._shape_of(envelope.key_schema, raw).key if type(raw) is dict else shape.key
+        return None if found is None else (found, type(raw) is dict)
 
     def _by_place(self, envelope: Envelope, record: Record, shape: Shape | None) -> Key:
         """The key of a table whose key says where in Kafka a record stands, alone or beside columns of the row."""

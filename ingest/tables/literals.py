@@ -87,8 +87,8 @@ def parse_hstore(text: str) -> dict[str, str | None]:
     {'a': '1', 'b': None}
     """
     pairs: dict[str, str | None] = {}
-    at = 0
-    while text[at:].strip():
+    text, at = text.strip(), 0
+    while at < len(text):
         found = _PAIR.match(text, at)
         if found is None:
             raise Reject("type.not_an_object", "the text is no hstore as PostgreSQL prints it")

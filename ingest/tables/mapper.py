@@ -24,19 +24,21 @@ from typing import Any, Final
 import orjson
 
 from ingest.errors import Parked, Reject
-from ingest.flow.ports import Truncation
+from ingest.flow.ports import Make, Truncation, Wanted
 from ingest.model import Change, Column, Envelope, Fields, Kind, Level, NewColumn, Op, Position, Record, RowSchema, Table
 from ingest.tables.calendar_utc import month_of
 from ingest.tables.checks import problems
 from ingest.tables.contract import Contract
 from ingest.tables.description import describe
+from ingest.tables.express import Plan, express_of
 from ingest.tables.keys import KeyMaker
 from ingest.tables.months import MappingRules, MonthLimits, MonthSource, month_source, undecided
 from ingest.tables.nested import has_new_keys
 from ingest.tables.row_code import compile_system
 from ingest.tables.shapes import Shape, ShapeMaker
+from ingest.tables.types import TIMESTAMP_TYPES
 from ingest.tables.unknown import UnknownFields
-from ingest.tables.versions import Stamp, version_stamp
+from ingest.tables.versions import Stamp, head_of, version_stamp
 
 _new_position = tuple.__new__  # Position(*record[:3]) in 0.14 µs; record.at takes 0.3
 # Looking up a member of an enum costs as much as a function call.
@@ -44,6 +46,7 @@ _INSERT, _UPDATE, _DELETE = Op.INSERT, Op.UPDATE, Op.DELETE
 _WRITE, _PATCH, _GONE = Kind.WRITE, Kind.PATCH, Kind.DELETE
 # Producers of free-form JSON may have a new set of fields in every record; memory stays bounded.
 _KNOWN_SHAPES: Final = 2_000
+_KNOWN_FIELDS: Final = 100_000  # of all those shapes; 1 KB each at worst
 
 _Place = tuple[int | None, tuple[int, ...], bool]
 _NO_MONTH: Final[_Place] = (None, (), False)
@@ -75,6 +78,7 @@ class Mapper:
         self._nulled: Counter[str] = Counter()
         self._maker = ShapeMaker(table, contract, month, keeps_extra=keeps_extra, tally=self._count_nulled)
         self._shapes: dict[tuple[RowSchema | None, tuple[str, ...]], Shape] = {}
+        self._known_fields = 0
         self._keys = KeyMaker(table, contract, self._shape)
         self._month = month
         self._limits = MonthLimits(settings, said.partition.keep_months)
@@ -84,6 +88,10 @@ class Mapper:
         self._columns_without_extra = tuple(name for name in self._maker.system if name != "cdc_extra")
         self._system_without_extra = compile_system(self._columns_without_extra)
         self._dynamic = _dynamic_objects(table)
+
+    @property
+    def keyed_by_position(self) -> bool:
+        return self._keys.has_position
 
     # ---------------------------------------------------------------- the hot path
 
@@ -127,13 +135,41 @@ class Mapper:
         size_bytes = _size_bytes(key, columns, row)
         return Change(_GONE, key, month, columns, row, record.at, version, (), look_up, size_bytes, envelope.source_ts_ms)
 
+    # ---------------------------------------------------------------- the express way
+
+    def express(self, envelope: Envelope, record: Record) -> tuple[Wanted, Make] | None:
+        """What `map` needs of all records like this one, and what it then makes of them; None where each needs `map` itself."""
+        op, after = envelope.op, envelope.after
+        if after is None or (op is not _INSERT and op is not _UPDATE):
+            return None
+        shape = self._shape(envelope.schema, after)
+        is_whole = shape.complete or (op is _INSERT and (shape.key is not None or _is_event(envelope)))
+        if not is_whole or shape.extra or (shape.unknown and self._unknown.policy != "ignore"):
+            return None
+        cells, head = self._keys.cells(envelope, shape), head_of(self._stamp(envelope, record), envelope, record)
+        month_in_key = -1 if self._month is None else self._month.key_index
+        if cells is None or head is None or not self._has_moment(shape, month_in_key):
+            return None
+        key = envelope.key if cells[1] and isinstance(envelope.key, dict) else None
+        limits, counts, policies = self._limits, self._unknown.counts, self._maker.with_policy()
+        plan = Plan(after, key, shape, cells[0], self._month, limits, month_in_key, *head, policies, self._dynamic, counts)
+        return express_of(plan)
+
+    def _has_moment(self, shape: Shape, month_in_key: int) -> bool:
+        """Whether the month of a row is that of one of its values or of a part of its key, as they are written."""
+        if self._month is None or month_in_key < 0:
+            return self._month is None or shape.month_at >= 0
+        return self.table.columns[self._month.name].type in TIMESTAMP_TYPES
+
     def _shape(self, schema: RowSchema | None, fields: Fields) -> Shape:
         known = (schema, tuple(fields))
         return self._shapes.get(known) or self._learn(known)
 
     def _learn(self, known: tuple[RowSchema | None, tuple[str, ...]]) -> Shape:
-        if len(self._shapes) >= _KNOWN_SHAPES:
+        self._known_fields += len(known[1])
+        if len(self._shapes) >= _KNOWN_SHAPES or self._known_fields > _KNOWN_FIELDS:
             self._shapes.clear()
+            self._known_fields = len(known[1])
         shape = self._shapes[known] = self._maker.make(*known)
         return shape
 

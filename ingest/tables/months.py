@@ -38,21 +38,21 @@ class MonthLimits:
     def __init__(self, rules: MappingRules, keep_months: int | None) -> None:
         self._rules = rules
         self._keep_months = keep_months
-        self._now_month = self._next_month = 0
+        self.since_ms = self.until_ms = 0
         self._low_ms = self._high_ms = self._kept_ms = 0
-        # Day since the epoch to its month; at most as many as the allowed months have days.
-        self._allowed_days: dict[int, int] = {}
+        # Day since the epoch to its month, while the clock stands from since_ms to until_ms; as many as the allowed months have.
+        self.allowed_days: Final[dict[int, int]] = {}
 
     def month(self, ms: int, now_ms: int) -> int:
         """The month of a moment. Raises Reject: month.out_of_bounds, month.expired (older than `keep` in the contract)."""
-        if not self._now_month <= now_ms < self._next_month:
+        if not self.since_ms <= now_ms < self.until_ms:
             self._move(now_ms)
-        month = self._allowed_days.get(ms // MS_PER_DAY)
+        month = self.allowed_days.get(ms // MS_PER_DAY)
         return self._judge(ms) if month is None else month
 
     def _judge(self, ms: int) -> int:
         if self._kept_ms <= ms < self._high_ms:
-            month = self._allowed_days[ms // MS_PER_DAY] = month_of(ms)
+            month = self.allowed_days[ms // MS_PER_DAY] = month_of(ms)
             return month
         if self._low_ms <= ms < self._high_ms:
             raise Reject("month.expired", "the row is older than the contract keeps (partition.keep)")
@@ -61,17 +61,17 @@ class MonthLimits:
         )
 
     def allows(self, ms: int, now_ms: int) -> bool:
-        if not self._now_month <= now_ms < self._next_month:
+        if not self.since_ms <= now_ms < self.until_ms:
             self._move(now_ms)
         return self._kept_ms <= ms < self._high_ms
 
     def _move(self, now_ms: int) -> None:
-        self._allowed_days.clear()
-        self._now_month = month_of(now_ms)
-        self._next_month = month_after(self._now_month, 1)
-        self._low_ms = month_after(self._now_month, self._rules.month_min_months)
-        self._high_ms = month_after(self._now_month, self._rules.month_max_months + 1)
-        kept = self._low_ms if self._keep_months is None else month_after(self._now_month, -self._keep_months)
+        self.allowed_days.clear()
+        self.since_ms = month_of(now_ms)
+        self.until_ms = month_after(self.since_ms, 1)
+        self._low_ms = month_after(self.since_ms, self._rules.month_min_months)
+        self._high_ms = month_after(self.since_ms, self._rules.month_max_months + 1)
+        kept = self._low_ms if self._keep_months is None else month_after(self.since_ms, -self._keep_months)
         self._kept_ms = max(self._low_ms, kept)
 
 

@@ -27,11 +27,13 @@ from ingest.tables.texts import plain_text, text_reader
 CompileChild = Callable[[SourceType | None, Column], Reading]
 
 _OBJECT_KINDS: Final = frozenset(
-    {UNDECLARED, "json", "string", "map", "struct", "point", "geometry", "sparse_vector", "hstore", "ext_json", "structured"}
+    {UNDECLARED, "json", "string", "map", "struct", "point", "geometry", "sparse_vector", "hstore", "ext_json"}
+    | {"structured", "interval_parts"}
 )
 # Values of these kinds are JSON already; all other kinds are told as text.
 _JSON_KINDS: Final = frozenset(
-    {UNDECLARED, "bool", "int", "year", "float32", "float64", "string", "vector", "point", "geometry", "structured"}
+    {UNDECLARED, "bool", "int", "year", "float32", "float64", "string", "vector", "point", "geometry"}
+    | {"structured", "interval_parts"}
 )
 _REFUSED_IN_KEYS: Final = (".", "[", "\t", "\n", "\r")
 _MAX_DEPTH: Final = 100  # CrateDB's mapping.depth.limit; it also keeps hostile nesting off Python's stack
@@ -45,6 +47,8 @@ def parse_json(text: Any) -> Any:
         return json.loads(text, parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except (ValueError, TypeError, RecursionError):
         raise Reject("type.not_json", "the text is not JSON") from None
+    except ArithmeticError:  # an exponent beyond what Decimal counts
+        raise Reject("type.overflow", "the JSON holds a number with a larger exponent than can be kept") from None
 
 
 def _refuse_constant(_name: str) -> NoReturn:
@@ -295,8 +299,6 @@ def _list_reader(kind: str) -> Callable[[Any], Sequence[Any]] | None:
         return lambda value: _list(parse_json(value) if type(value) is str else value)
     if kind in ("array", "vector"):
         return lambda value: _list(_list_of_text(value) if type(value) is str else value)
-    if kind == "ext_json":
-        return lambda value: _list(unwrap(value))
     return _list if kind == UNDECLARED else None
 
 

@@ -1,18 +1,21 @@
 """The column that a new field needs: its type as CrateDB's DDL writes it, and whether CrateDB takes its name.
 
-A declared type decides alone. Where nothing is declared the first value does, and the type is the plainest one that takes it:
-BIGINT, DOUBLE PRECISION, BOOLEAN, TEXT (also for dates), OBJECT(IGNORED), or an ARRAY of one of these. No value is lost by that:
-what does not fit a column that was made too narrow is rejected, as in any other column.
+A declared type decides alone (`declared_columns`). Where nothing is declared the first value does, and the type is the plainest
+one that takes it: BIGINT, DOUBLE PRECISION, BOOLEAN, TEXT (also for dates), OBJECT(IGNORED), or an ARRAY of one of these. Nothing
+is lost by that: what does not fit a column that was made too narrow is rejected, as in any other column.
 Pure; touched by the loop's thread.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from ingest.model import Fields, NewColumn, RowSchema, SourceType
+from ingest.model import Column, Fields, NewColumn, RowSchema, SourceType
+from ingest.tables.declared_columns import by_declared
+from ingest.tables.extended_json import unwrap
 from ingest.tables.numbers import BIGINT_MAX, BIGINT_MIN
 from ingest.tables.reading import UNDECLARED, kind_of
 from ingest.tables.system_columns import is_system
@@ -22,20 +25,11 @@ TEXT: Final = "TEXT"
 LONG_TEXT: Final = "TEXT INDEX OFF STORAGE WITH (columnstore = false)"  # both are needed beyond 32,766 bytes
 FREE_OBJECT: Final = "OBJECT(IGNORED)"  # never DYNAMIC, which loses values in upserts that bring new keys
 MAX_DIGITS: Final = 38
-MAX_VECTOR: Final = 2048
 NAME_MAX_BYTES: Final = 255
 _FORBIDDEN_SIGNS: Final = frozenset(".[") | {chr(code) for code in range(32)}
 
-_DECLARED: Final[Mapping[str, str]] = {
-    "bool": "BOOLEAN",
-    "int": "BIGINT",
-    "year": "INTEGER",
-    "float32": "REAL",
-    "float64": "DOUBLE PRECISION",
-    "uint64_wrapped": "NUMERIC(20, 0)",
-    **dict.fromkeys(("date_days", "date_text"), "TIMESTAMP WITHOUT TIME ZONE"),
-    **dict.fromkeys(("hstore", "map", "struct", "point", "geometry", "sparse_vector"), FREE_OBJECT),
-}
+# A $numberDecimal has a scale of its own in each document.
+_WRAPPED: Final = {"$date": "TIMESTAMP WITH TIME ZONE", "$numberLong": "BIGINT", "$numberDouble": "DOUBLE PRECISION"}
 
 
 def new_columns(names: Iterable[str], schema: RowSchema | None, values: Fields) -> list[NewColumn]:
@@ -53,39 +47,51 @@ def new_column(name: str, source: SourceType | None, value: Any) -> NewColumn | 
     >>> new_column("tags", None, ["a", "b"])
     NewColumn(name='tags', type='ARRAY(TEXT)')
     """
-    if source is not None and kind_of(source) != UNDECLARED:
+    kind = kind_of(source)
+    if source is not None and kind not in (UNDECLARED, "ext_json"):
         return NewColumn(name, declared_type(source, value))
-    return None if value is None else NewColumn(name, seen_type(value))
+    if value is None:
+        return None
+    return NewColumn(name, _extended_type(value) if kind == "ext_json" else seen_type(value))
+
+
+def _extended_type(value: Any) -> str:
+    """The type of a value of MongoDB, which says with its wrapper what JSON cannot say."""
+    if isinstance(value, Mapping) and len(value) == 1:
+        wrapped = _WRAPPED.get(next(iter(value)))
+        if wrapped is not None:
+            return wrapped
+    return seen_type(unwrap(value))
 
 
 def declared_type(source: SourceType, value: Any = None) -> str:
-    """The type that takes every value of this source type. Kinds that are not named here are told as text."""
-    kind = source.kind
-    if kind in _DECLARED:
-        return _DECLARED[kind]
-    if kind.startswith("ts_"):
-        return f"TIMESTAMP {'WITH' if source.zoned else 'WITHOUT'} TIME ZONE"
-    if kind in ("decimal", "decimal_base64", "money"):
-        return _numeric(source)
-    if kind == "vector":
-        return f"FLOAT_VECTOR({source.length})" if 0 < (source.length or 0) <= MAX_VECTOR else "ARRAY(DOUBLE PRECISION)"
-    if kind in ("bits", "bits_base64") and source.length:
-        return f"BIT({source.length})"
-    if kind == "array":
-        return _array(source.element, value)
-    return _text(value)
+    """The type that takes every value of this source type, TEXT where it tells none; see declared_columns."""
+    choice = by_declared(source)
+    if choice is not None:
+        return choice.sql if choice.sql != TEXT else _text(value)
+    return _list_type(value) if source.kind == "array" and isinstance(value, list | tuple) else _text(value)
 
 
-def _numeric(source: SourceType) -> str:
-    scale = 2 if source.scale is None and source.kind == "money" else source.scale
-    precision = source.precision or MAX_DIGITS
-    return f"NUMERIC({precision}, {scale})" if scale is not None and 0 <= scale <= precision <= MAX_DIGITS else TEXT
+_SQL: Final = re.compile(r"(?P<word>[A-Z ]+?)(?:\((?P<inside>.*)\))?(?: INDEX OFF .*)?")
 
 
-def _array(element: SourceType | None, value: Any) -> str:
-    if element is not None and element.kind != UNDECLARED:
-        return f"ARRAY({declared_type(element)})"
-    return _list_type(value) if isinstance(value, list | tuple) else f"ARRAY({TEXT})"
+def column_of(new: NewColumn) -> Column:
+    """A new column as the catalogue will show it.
+
+    >>> column_of(NewColumn("total", "NUMERIC(12, 2)"))[:2], column_of(NewColumn("tags", "ARRAY(TEXT)"))[:2]
+    (('total', 'numeric'), ('tags', 'text_array'))
+    """
+    found = _SQL.fullmatch(new.type)
+    word, inside = (found["word"].lower(), found["inside"] or "") if found is not None else (new.type.lower(), "")
+    if word == "array":
+        inner = column_of(NewColumn(new.name, inside))
+        return inner._replace(type=f"{inner.type}_array")
+    if word == "object":
+        return Column(new.name, "object", policy=inside.lower())
+    digits = [int(number) for number in inside.split(",") if number]
+    if word == "numeric":
+        return Column(new.name, word, precision=digits[0], scale=digits[1])
+    return Column(new.name, word, length=digits[0] if digits else None)
 
 
 def seen_type(value: Any) -> str:

@@ -40,7 +40,7 @@ def from_hex(value: Any) -> bytes:
     """Hexadecimal digits, also behind PostgreSQL's backslash and x, or 0x."""
     try:
         return bytes.fromhex(value.removeprefix("\\x").removeprefix("0x"))
-    except (ValueError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         raise Reject("type.not_bytes", "the value is not hexadecimal") from None
 
 

@@ -27,16 +27,27 @@ class Quick(NamedTuple):
     ticks: int = 1
 
 
+class Unscaled(NamedTuple):
+    """Decimals in big-endian octets: from least to below limit they are their digits with a point before the last `scale` ones,
+    of which there are more than `scale`. convert: for all others, from the octets, whatever they were written in."""
+
+    scale: int
+    least: int
+    limit: int
+    convert: Convert
+
+
 class Reading(NamedTuple):
     """How the values of one field become the values of one column, ready for JSON.
 
     passes: values of exactly this type go through as they are, without a call. `convert` takes all values but None.
-    quick: what `convert` would do to usual numbers, for `row_code` to write it out.
+    quick, unscaled: what `convert` would do to usual numbers, for `row_code` and `express` to write it out.
     """
 
     passes: type
     convert: Convert
     quick: Quick | None = None
+    unscaled: Unscaled | None = None
 
 
 Compile = Callable[[SourceType | None, Column], Reading | None]

@@ -44,6 +44,10 @@ class Router:
             decided = self._decided[asked] = self._decide(topic, envelope_table)
         return decided
 
+    def told(self, topic: str) -> tuple[str, ...]:
+        """Full names of the tables to which contracts lead the topic, () where no contract names it."""
+        return tuple(self._qualified(contract.table) for contract, matches in self._contracts if matches(topic))
+
     def _decide(self, topic: str, envelope_table: EnvelopeTable) -> str:
         named = [contract for contract, matches in self._contracts if matches(topic)]
         if len(named) > 1:

@@ -31,31 +31,31 @@ class Cells:
     values: the values of the columns, from a record with all the fields. Raises Reject with the column.
     """
 
-    __slots__ = ("_fields", "_readings", "_required", "_uses_left", "names", "values")
+    __slots__ = ("_uses_left", "fields", "names", "readings", "required", "values")
 
     def __init__(self, columns: Sequence[Column], fields: Sequence[str | None], readings: Sequence[Reading]) -> None:
         self.names = tuple(column.name for column in columns)
-        self._fields = tuple(fields)
-        self._readings = tuple(readings)
+        self.fields = tuple(fields)
+        self.readings = tuple(readings)
         # A table of level arrival may have NOT NULL columns; looked at here, because CrateDB would name no row.
-        self._required = tuple(index for index, column in enumerate(columns) if not column.nullable)
+        self.required = tuple(index for index, column in enumerate(columns) if not column.nullable)
         self._uses_left = _USES_BEFORE_CODE
         self.values: Callable[[Fields], list[Any]] = self._first_values
 
     def _first_values(self, record: Fields) -> list[Any]:
         self._uses_left -= 1
         if self._uses_left == 0:
-            self.values = compile_values(self.names, self._fields, self._readings, self._required)
+            self.values = compile_values(self.names, self.fields, self.readings, self.required)
         row = [self._value(index, record) for index in range(len(self.names))]
-        for index in self._required:
+        for index in self.required:
             if row[index] is None:
                 raise inside(self.names[index], null_refused())
         return row
 
     def _value(self, index: int, record: Fields) -> Any:
-        field = self._fields[index]
+        field = self.fields[index]
         value = None if field is None else record[field]
-        return value if value is None else converted(value, self._readings[index], self.names[index])
+        return value if value is None else converted(value, self.readings[index], self.names[index])
 
 
 _ABSENT: Final = Reading(type(None), lambda value: value)
@@ -113,6 +113,11 @@ class ShapeMaker:
     def rule(self, column: str) -> ColumnRule:
         return self._contract.rule(column) if self._contract is not None else DEFAULT_RULE
 
+    def with_policy(self) -> frozenset[str]:
+        """The columns whose contract makes some values NULL, or keeps their text beside them."""
+        columns = (column.name for column in self._data)
+        return frozenset(name for name in columns if {self.rule(name).overflow, self.rule(name).precision} != {"reject"})
+
     def make(self, schema: RowSchema | None, names: Sequence[str]) -> Shape:
         types = schema.fields if schema is not None else {}
         fields = self._fields(names)
@@ -139,7 +144,7 @@ class ShapeMaker:
             key_readings,
             self._month_at(write),
             self._month_reader(month_field, types),
-            [(name, _extra_reader(types.get(name))) for name in unknown] if self._keeps_extra else (),
+            [(name, _extra_of(name, types)) for name in unknown] if self._keeps_extra else (),
             frozenset(unknown),
         )
 
@@ -246,3 +251,11 @@ _FREE_FORM = Column("cdc_extra", "object", policy="ignored")
 def _extra_reader(source: SourceType | None) -> Convert:
     read, clean = json_reader(source), json_cleaner(_FREE_FORM, big_as_text=True)
     return lambda value: None if value is None else clean(read(value), 1)
+
+
+# One for all that nobody declared: a record may have ten thousand such fields.
+_UNDECLARED: Final = _extra_reader(None)
+
+
+def _extra_of(name: str, types: Mapping[str, SourceType]) -> Convert:
+    return _extra_reader(types[name]) if name in types else _UNDECLARED

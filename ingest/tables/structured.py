@@ -1,6 +1,7 @@
 """Debezium's structured temporals (time.precision.mode = structured): moments in parts, so that none is too far away to be sent.
 
-{year, month, day, hour, minute, second, nanos, offsetSeconds, zoneId, specialValue}, of which a date and a time have their own.
+{year, month, day, hour, minute, second, nanos, offsetSeconds, zoneId, specialValue}, of which a date and a time have their own;
+an interval has the first seven, in the singular or the plural.
 Pure; touched by the loop's thread.
 """
 
@@ -13,6 +14,7 @@ from ingest.errors import Reject
 from ingest.tables.calendar_utc import MS_PER_DAY, clock_text, date_exists, date_text, days_of
 
 _SPECIAL: Final = {"POSITIVE_INFINITY": "infinity", "NEGATIVE_INFINITY": "-infinity"}
+_INTERVAL: Final = ("year", "month", "day", "hour", "minute", "second")
 _NANOS_PER_S: Final = 1_000_000_000
 _MAX_OFFSET_S: Final = 18 * 3_600
 
@@ -88,13 +90,46 @@ def structured_us(value: Any) -> int:
 
 
 def structured_text(value: Any) -> str:
-    """ISO text with all digits; infinities by PostgreSQL's words."""
+    """ISO text with all digits; infinities by PostgreSQL's words, MySQL's zero dates by their zeros."""
     if isinstance(value, Mapping) and value.get("specialValue") in _SPECIAL:
         return _SPECIAL[value["specialValue"]]
+    if isinstance(value, Mapping) and "year" in value and 0 in (_part(value, "month"), _part(value, "day")):
+        return _zero_date_text(value)
     days, nanos, offset_s = read_parts(value)
     date = "" if days is None else date_text(days)
     clock = "" if nanos is None else clock_text(nanos, _NANOS_PER_S)
     return f"{date}{'T' if date and clock else ''}{clock}{_offset_text(offset_s)}"
+
+
+def _zero_date_text(value: Mapping[str, Any]) -> str:
+    """`0000-00-00 00:00:00` as MySQL writes it, also where only the month or the day is zero."""
+    year, month, day = (_part(value, name) for name in ("year", "month", "day"))
+    if not (0 <= year <= 9999 and 0 <= month <= 12 and 0 <= day <= 31):
+        raise _refused()
+    clock = f" {clock_text(_nanos(value), _NANOS_PER_S)}" if "hour" in value else ""
+    return f"{year:04d}-{month:02d}-{day:02d}{clock}"
+
+
+def interval_parts_text(value: Any) -> str:
+    """An interval as ISO text with all its parts, as Debezium writes those that it sends as text.
+
+    >>> interval_parts_text({"year": 1, "month": 0, "day": 3, "hour": 4, "minute": 5, "second": -6, "nanos": -500_000_000})
+    'P1Y0M3DT4H5M-6.500000000S'
+    """
+    if not isinstance(value, Mapping):
+        raise Reject("type.not_an_interval", "the value is no structured interval")
+    if value.get("specialValue"):
+        raise Reject("type.not_finite", "an infinite interval has no place in the column")
+    try:
+        years, months, days, hours, minutes, seconds = (_part(value, name if name in value else f"{name}s") for name in _INTERVAL)
+        nanos = _part(value, "nanos")
+    except Reject:
+        raise Reject("type.not_an_interval", "the parts of the interval are no whole numbers") from None
+    if abs(nanos) >= _NANOS_PER_S or (seconds and nanos and (seconds < 0) != (nanos < 0)):
+        raise Reject("type.not_an_interval", "the seconds and nanoseconds of the interval do not make one number")
+    sign = "-" if seconds < 0 or nanos < 0 else ""
+    fraction = f".{abs(nanos):09d}" if nanos else ""
+    return f"P{years}Y{months}M{days}DT{hours}H{minutes}M{sign}{abs(seconds)}{fraction}S"
 
 
 def _offset_text(offset_s: int | None) -> str:

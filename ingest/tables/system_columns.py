@@ -34,6 +34,16 @@ SYSTEM_VALUES: Final = {
     "cdc_op": "envelope.op_name or envelope.op.value",
     "cdc_extra": "extra",
 }
+# The same in the function of `express`, for a row that is there; word: the source's own, or the operation's.
+SYSTEM_EXPRESS: Final = SYSTEM_VALUES | {
+    "cdc_deleted": "False",
+    "cdc_source_ts": "ts_ms",
+    "cdc_topic": "topic",
+    "cdc_partition": "partition",
+    "cdc_offset": "offset",
+    "cdc_op": "word",
+    "cdc_extra": "None",
+}
 
 
 def is_system(name: str) -> bool:

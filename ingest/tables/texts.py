@@ -27,7 +27,7 @@ from ingest.tables.moments import day_count, moment_text_reader
 from ingest.tables.numbers import EXACT_KINDS, decimal_reader, digits_around_point
 from ingest.tables.octets import READERS as OCTETS
 from ingest.tables.reading import UNDECLARED, Convert, Never, Reading, calling, kind_of
-from ingest.tables.structured import structured_text
+from ingest.tables.structured import interval_parts_text, structured_text
 
 INDEXED_TEXT_MAX_BYTES: Final = 32_766
 _MAX_PLAIN_DIGITS: Final = 400
@@ -53,7 +53,7 @@ def text_reader(source: SourceType | None) -> Convert:
         or interval_text_reader(kind)
         or _octets_text_reader(kind)
         or _number_text_reader(source)
-        or {"date_days": _days_text, "uuid": canonical_uuid, "structured": structured_text}.get(kind, plain_text)
+        or _OTHER_TEXTS.get(kind, plain_text)
     )
 
 
@@ -155,6 +155,14 @@ def _is_special(value: Any) -> bool:
 
 def _days_text(value: Any) -> str:
     return date_text(day_count(value))
+
+
+_OTHER_TEXTS: Final[dict[str, Convert]] = {
+    "date_days": _days_text,
+    "uuid": lambda value: canonical_uuid(value),
+    "structured": structured_text,
+    "interval_parts": interval_parts_text,
+}
 
 
 # ---------------------------------------------------------------- columns of text

@@ -83,7 +83,7 @@ ROWS: Final = (
         "nanoseconds: `type.precision`; a leap second: `type.overflow`; an offset other than zero: `type.not_a_time`",
     ),
     _row(
-        "intervals_as_whole", "interval_text", WHOLE,
+        "intervals_as_whole", "interval_text interval_parts", WHOLE,
         "microseconds; a day counts 24 hours; ISO (`P1DT2H`) or PostgreSQL's words (`1 day 02:00:00`)",
         "months, years, nanoseconds: `type.precision`",
     ),
@@ -124,7 +124,8 @@ ROWS: Final = (
         "more than 400 digits: `type.overflow`",
     ),
     _row(
-        "moments_as_texts", "ts_ms ts_us ts_ns date_days interval_us interval_ns time_ms time_us time_ns structured", TEXT,
+        "moments_as_texts",
+        "ts_ms ts_us ts_ns date_days interval_us interval_ns interval_parts time_ms time_us time_ns structured", TEXT,
         "ISO 8601 with all digits of the source; `infinity` where PostgreSQL says so",
         "a DATE before 4713 BC, which is an infinity in disguise: `type.not_finite`",
     ),
@@ -166,7 +167,7 @@ ROWS: Final = (
     ),
     # ---------------------------------------------------------------- nested
     _row(
-        "objects", f"{_OPEN} json map struct hstore point geometry sparse_vector structured", OBJECT,
+        "objects", f"{_OPEN} json map struct hstore point geometry sparse_vector structured interval_parts", OBJECT,
         "each sub-column of the catalogue by its own row of this page; other keys as JSON; "
         "declared moments, decimals and bytes as text",
         "unknown keys of STRICT: `field.unknown`; keys that DYNAMIC refuses, keys twice: `object.key`; mixed lists: "

@@ -16,7 +16,7 @@ from ingest.errors import Reject
 from ingest.model import Column, SourceType
 from ingest.tables import bits, floats, geo, moments, nested, numbers, texts
 from ingest.tables.extended_json import unwrap
-from ingest.tables.reading import Compile, Reading, Refuses, calling, kind_of, mismatch
+from ingest.tables.reading import Compile, Convert, Reading, Refuses, calling, kind_of, mismatch
 
 _READINGS: Final[dict[str, Compile]] = {
     **dict.fromkeys(numbers.RANGES, numbers.integer),
@@ -87,7 +87,7 @@ def reading(source: SourceType | None, column: Column, rule: ColumnRule = DEFAUL
 def beside(source: SourceType | None, column: Column, rule: ColumnRule) -> Reading:
     """The reading of the column beside one with a policy of `text`: the exact text of what that one cannot hold, else NULL."""
     source = _meant(source, rule)
-    plain, text, codes = _exact(source, column, rule, untold), texts.text_reader(source), _codes(column, rule, "text")
+    plain, text, codes = _exact(source, column, rule, untold), _text_of(source, rule), _codes(column, rule, "text")
 
     def convert(value: Any) -> str | None:
         if type(value) is plain.passes:
@@ -101,6 +101,13 @@ def beside(source: SourceType | None, column: Column, rule: ColumnRule) -> Readi
         return None
 
     return calling(convert)
+
+
+def _text_of(source: SourceType | None, rule: ColumnRule) -> Convert:
+    if kind_of(source) != "ext_json":
+        return texts.text_reader(source)
+    of_bare = texts.text_reader(rule.type)
+    return lambda value: of_bare(unwrap(value))
 
 
 def fits(source: SourceType | None, column: Column) -> bool:
@@ -135,11 +142,11 @@ def _meant(source: SourceType | None, rule: ColumnRule) -> SourceType | None:
 
 def _exact(source: SourceType | None, column: Column, rule: ColumnRule, tally: Tally) -> Reading:
     """The reading without the policies, but that elements of arrays become NULL one by one."""
+    if kind_of(source) == "ext_json" and column.type != "object":
+        return _unwrapping(_exact(rule.type, column, rule._replace(type=None), tally))
     if column.type.endswith("_array"):
         inner = column._replace(type=column.type.removesuffix("_array"))
         found = nested.array(source, reading(nested.element_of(source), inner, _of_elements(rule), tally))
-    elif kind_of(source) == "ext_json" and column.type != "object":
-        found = _unwrapping(_exact(None, column, rule, tally))
     elif column.type == "object":
         found = nested.object_(source, column, reading, big_as_text=takes_text(column) and _asks_for_text(rule))
     elif column.type in TEXT_TYPES and rule.shorten:
@@ -151,13 +158,13 @@ def _exact(source: SourceType | None, column: Column, rule: ColumnRule, tally: T
 
 
 def _unwrapping(plain: Reading) -> Reading:
-    """MongoDB's Extended JSON, unwrapped and then read by its own type."""
+    """MongoDB's Extended JSON: a value without its wrappers, read by what it is or what the contract says."""
 
     def convert(value: Any) -> Any:
-        bare = unwrap(value)
+        bare = unwrap(value) if type(value) in (dict, list) else value
         return bare if bare is None or type(bare) is plain.passes else plain.convert(bare)
 
-    return calling(convert)
+    return plain if isinstance(plain, Refuses) else Reading(plain.passes, convert, plain.quick)
 
 
 def _codes(column: Column, rule: ColumnRule, policy: str) -> frozenset[str]:
@@ -188,7 +195,8 @@ _KINDS: Final = frozenset(
     | {"string", "uuid", "xml", "enum", "enum_set", "json", "ext_json", "hstore"}
     | {"bytes", "bytes_base64", "bytes_base64url", "bytes_hex", "bytes_escape", "bytes_latin1"}
     | {"bits", "bits_base64", "bits_words", "date_days", "date_text", "ts_s", "ts_ms", "ts_us", "ts_ns", "ts_text"}
-    | {"time_ms", "time_us", "time_ns", "time_text", "interval_text", "interval_us", "interval_ns", "structured"}
+    | {"time_ms", "time_us", "time_ns", "time_text", "interval_text", "interval_us", "interval_ns"}
+    | {"structured", "interval_parts"}
     | {"point", "geometry", "vector", "sparse_vector", "array", "map", "struct"}
 )
 _WRITTEN: Final = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(?:\(\s*(\d{1,4})\s*(?:,\s*(-?\d{1,3})\s*)?\))?\s*((?:\[\])*)\s*")

@@ -35,7 +35,8 @@ class UnknownFields:
         self._keeps_extra = keeps_extra
         self._refuse = refuse
         self._passed: frozenset[str] | None = None
-        self._counts: Counter[frozenset[str]] = Counter()
+        # Records by the fields without a column that they brought; the express way counts here too.
+        self.counts: Final[Counter[frozenset[str]]] = Counter()
 
     def stop_at(self, passed: Collection[str] | None) -> None:
         """Stop at fields without a column from now on, unless they are among these; None: at none."""
@@ -49,7 +50,8 @@ class UnknownFields:
                 self._stop(unknown - self._passed, envelope, after)
             if self.policy == "reject":
                 raise Reject("field.unknown", "the record has a field without a column", column=min(unknown))
-            self._counts[unknown] += 1
+            if self.policy == "ignore":  # nobody takes the others, and a topic may make up new sets of names for ever
+                self.counts[unknown] += 1
         try:
             return {name: read(after[name]) for name, read in shape.extra} or None
         except Reject as reject:
@@ -69,8 +71,8 @@ class UnknownFields:
 
     def take_counts(self) -> Counter[str]:
         """Records that brought each field without a column since the last call, without reserved names (cdc_*)."""
-        counts, self._counts = self._counts, Counter()
         found: Counter[str] = Counter()
-        for names, records in counts.items():
+        for names, records in self.counts.items():
             found.update(dict.fromkeys((name for name in names if not is_system(name)), records))
+        self.counts.clear()
         return found

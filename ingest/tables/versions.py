@@ -38,6 +38,19 @@ def version_stamp(table: Table, rule: VersionRule, default_epoch: int) -> Stamp:
     return _by_source(epoch, without=_missing if table.level is Level.ORDERED else _none, chosen=rule.source is not None)
 
 
+def head_of(version: str | None, envelope: Envelope, record: Record) -> tuple[str | None, bool] | None:
+    """What stands before the source's position in a stamp's version of this change, and whether a position stands there; the head
+    is None where there is no version. None where the version does not consist of these.
+    """
+    if version is None:
+        return None, False
+    offset, source = f"{record.offset:019d}", envelope.version
+    head, kind = version[:3], version[2:3]
+    if version == f"{head}{offset}":
+        return head, False
+    return (head, True) if source is not None and kind == source.kind and version == f"{head}{source.text}{offset}" else None
+
+
 def _by_source(epoch: str, *, without: Stamp, chosen: bool) -> Stamp:
     def stamp(envelope: Envelope, record: Record) -> str | None:
         version = envelope.version

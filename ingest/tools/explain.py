@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,9 +21,10 @@ from ingest.settings import Settings
 from ingest.tables.months import MonthSource, month_source
 from ingest.tables.routing import topic_test
 from ingest.tools import explain_evidence as evidence
+from ingest.tools.explain_added import Added, added
 from ingest.tools.explain_evidence import Evidence
 from ingest.tools.explain_fields import Field, View, fields_of
-from ingest.tools.explain_plan import Ask, Sending, expected, sending
+from ingest.tools.explain_plan import Ask, Sending, Sent, expected, sending
 from ingest.tools.explain_record import Asked, Found, find
 from ingest.tools.explain_tables import CrateTables, FileTables, Tables
 from ingest.tools.rooms import Rooms
@@ -200,14 +201,24 @@ class Explainer:
         if row.envelope.op is Op.TRUNCATE:
             row.verdict = truncated(mapper.truncate, record)
             return
-        view = View.of(table, contract, None if row.month is None else row.month.name)
+        row.fields = fields_of(self._view(table, row), row.envelope, is_patch=row.envelope.op is Op.UPDATE)
+        found = added(table, row.envelope, record, self._now_ms, self._rooms.mapper)
+        row.table, view = found.table, self._view(found.table, row, found.names)
         row.fields = fields_of(view, row.envelope, is_patch=row.envelope.op is Op.UPDATE)
-        row.change = mapper.map(row.envelope, record, self._now_ms)
+        row.change = found.mapper.map(row.envelope, record, self._now_ms)
         if row.change.kind is Kind.PATCH:
             row.fields = fields_of(view, row.envelope, is_patch=True)
+        self._plan(row, row.change, found)
+
+    def _view(self, table: Table, row: Row, new: Collection[str] = ()) -> View:
+        return View.of(table, self._rooms.contract(table.full_name), None if row.month is None else row.month.name, new)
+
+    def _plan(self, row: Row, change: Change, found: Added) -> None:
         ask: Ask | None = self._tables.ask if self._with_crate else None
-        row.sending = sending(table, row.change, ask)
-        row.verdict = would_be(table, row.sending)
+        sent = sending(found.table, change, ask)
+        row.verdict = would_be(found.table, sent, bool(found.sql))
+        first = [Sent("add the columns that the record brings; its table's records wait until they are there", found.sql)]
+        row.sending = sent._replace(statements=[*first, *sent.statements]) if found.sql else sent
 
 
 # ---------------------------------------------------------------- verdicts
@@ -245,9 +256,9 @@ def truncated(policy: str, record: Record) -> Verdict:
     return Verdict("parked", f"topic:{record.topic} would be parked: {text}", "topic.truncate", "map")
 
 
-def would_be(table: Table, sent: Sending) -> Verdict:
+def would_be(table: Table, sent: Sending, has_new_columns: bool = False) -> Verdict:
     state = expected(table, sent)
-    name = table.full_name
+    name = table.full_name + (", with the columns that it adds" if has_new_columns else "")
     if state == "rejected" and sent.settled is not None:
         return Verdict(state, sent.settled.text, sent.settled.code, "write", sent.settled.column)
     texts = {

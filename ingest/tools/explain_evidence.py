@@ -57,6 +57,7 @@ def _of_value(record: Record, body: bytes, schemas: SchemaCache) -> Evidence:
         return Evidence(_registered(found.schema_id, record, schemas), f"its first {found.start} bytes name the schema")
     if not framing.is_text(body):
         return Evidence("unknown", f"its first byte 0x{body[0]:02x} begins neither JSON nor a schema id")
+    body = body.removeprefix(framing.BYTE_ORDER_MARK)
     value = json.decode_loosely(body)
     if connect.is_wrapped(value):
         return Evidence("JSON in Kafka Connect's wrapper", "its two names are schema and payload")
@@ -192,7 +193,7 @@ def _opened(record: Record, schemas: SchemaCache) -> Opened | None:
         return Opened(read[0], read[1].name if read[1] is not None else "")
     if not framing.is_text(body):
         return None
-    value = json.decode_loosely(body)
+    value = json.decode_loosely(body.removeprefix(framing.BYTE_ORDER_MARK))
     if connect.is_wrapped(value):
         return Opened(value["payload"], str((value["schema"] or {}).get("name") or ""))
     return Opened(value["payload"] if connect.is_payload_alone(value) and "source" in value["payload"] else value)

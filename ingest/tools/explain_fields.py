@@ -6,7 +6,7 @@ own parts (`match_fields`, `reading`) and decides nothing itself. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from ingest.errors import Reject
@@ -15,7 +15,7 @@ from ingest.tables.contract import Contract
 from ingest.tables.reading import Reading
 from ingest.tables.shapes import match_fields
 from ingest.tables.system_columns import is_system
-from ingest.tables.types import ColumnRule, reading
+from ingest.tables.types import ColumnRule, beside, companion_of, reading
 
 NOT_DECLARED: Final = "-"
 
@@ -40,19 +40,24 @@ class View(NamedTuple):
     """What of a table decides on its fields.
 
     unknown: what its owner wants of fields without a column. month: the column or field that the month is taken from.
+    new: columns that the table does not have yet. beside: the columns for texts of what others cannot hold, and those others.
     """
 
     table: Table
     contract: Contract
     unknown: str
     month: str | None = None
+    new: Collection[str] = ()
+    beside: Mapping[str, str] = {}
 
     @classmethod
-    def of(cls, table: Table, contract: Contract | None, month: str | None) -> View:
+    def of(cls, table: Table, contract: Contract | None, month: str | None, new: Collection[str] = ()) -> View:
         said = contract or Contract(table.full_name)
         has_extra = "cdc_extra" in table.columns
         unknown = said.unknown_fields or ("extra" if has_extra else "ignore")
-        return cls(table, said, ("extra" if has_extra else "ignore") if unknown == "add" else unknown, month)
+        companions = ((companion_of(table.columns[name], said.rule(name)), name) for name in _columns(table, said))
+        texts = {text: name for text, name in companions if text is not None and text in table.columns}
+        return cls(table, said, "extra" if unknown == "add" and has_extra else unknown, month, new, texts)
 
 
 def fields_of(view: View, envelope: Envelope, *, is_patch: bool) -> list[Field]:
@@ -63,7 +68,7 @@ def fields_of(view: View, envelope: Envelope, *, is_patch: bool) -> list[Field]:
     table, said, row = view.table, view.contract, envelope.after or {}
     keys = list(_keys(table, said, envelope))
     filled = {key.column for key in keys}
-    named = match_fields({name: said.rule(name).source for name in _columns(table, said)}, row)
+    named = match_fields({name: said.rule(name).source for name in _columns(table, said) if name not in view.beside}, row)
     by_field = {field: name for name, field in named.items()}
     without = _Without(view, row, set(by_field))
     types = envelope.schema.fields if envelope.schema is not None else {}
@@ -72,8 +77,12 @@ def fields_of(view: View, envelope: Envelope, *, is_patch: bool) -> list[Field]:
         for name in row
         if by_field.get(name) not in filled
     ]
+    texts = [
+        _text_beside(view, name, of, row[named[of]], types.get(named[of])) for name, of in view.beside.items() if of in named
+    ]
+    filled |= {field.column for field in texts}
     left = [name for name in _columns(table, said) if name not in named and name not in filled and name not in table.key]
-    return [*keys, *fields, *(_left(table.columns[name], is_patch) for name in left if envelope.after is not None)]
+    return [*keys, *fields, *texts, *(_left(table.columns[name], is_patch) for name in left if envelope.after is not None)]
 
 
 def _columns(table: Table, said: Contract) -> list[str]:
@@ -94,7 +103,7 @@ class _Without:
         if month is not None and month not in used:
             self._silent[month.lower()] = "no column: the month is taken from it"
 
-    def fate(self, name: str) -> tuple[str, str]:
+    def fate(self, name: str, value: Any) -> tuple[str, str]:
         """In words, and the code of the rejection if it is one."""
         if name.lower() in self._silent:
             return self._silent[name.lower()], ""
@@ -102,6 +111,10 @@ class _Without:
             return "no column: goes into cdc_extra", ""
         if self._unknown == "reject":
             return "the contract rejects fields without a column", "field.unknown"
+        if self._unknown == "add" and value is None:
+            return "no column, and NULL makes none", ""
+        if self._unknown == "add":
+            return "no column can have that name, and there is no cdc_extra", "field.bad_name"
         return ("a reserved name: ignored" if is_system(name) else "no column: ignored"), ""
 
 
@@ -118,8 +131,9 @@ def _silent(table: Table, said: Contract) -> Iterator[tuple[str, str]]:
 
 def _field(name: str, value: Any, declared: SourceType | None, view: View, column: str | None, without: _Without) -> Field:
     if column is None:
-        return Field(name, written(declared), None, None, value, *without.fate(name))
-    return converted(name, value, declared, view.table.columns[column], view.contract.rule(column))
+        return Field(name, written(declared), None, None, value, *without.fate(name, value))
+    found = converted(name, value, declared, view.table.columns[column], view.contract.rule(column))
+    return found._replace(said="a new column") if column in view.new and not found.code else found
 
 
 def converted(name: str, value: Any, declared: SourceType | None, column: Column, rule: ColumnRule) -> Field:
@@ -132,7 +146,20 @@ def converted(name: str, value: Any, declared: SourceType | None, column: Column
     if sent is None and not column.nullable:
         text = "the column is NOT NULL and the record has no value for it"
         return Field(name, source, column.name, shown_type(column), None, text, "value.null")
+    if sent is None and value is not None and {rule.overflow, rule.precision} != {"reject"}:
+        return Field(name, source, column.name, shown_type(column), None, "the column cannot hold it: NULL by the contract")
     return Field(name, source, column.name, shown_type(column), sent)
+
+
+def _text_beside(view: View, name: str, of: str, value: Any, declared: SourceType | None) -> Field:
+    """The column that takes the text of what another one cannot hold."""
+    column, rule = view.table.columns[of], view.contract.rule(of)
+    try:
+        sent = _sent(value, beside(declared, column, rule))
+    except Reject:
+        sent = None  # the other column's own field tells why
+    said = f"the text of what {of} cannot hold" if sent is not None else f"NULL, because {of} holds the value"
+    return Field(None, NOT_DECLARED, name, shown_type(view.table.columns[name]), sent, said)
 
 
 def _sent(value: Any, found: Reading) -> Any:

@@ -164,7 +164,7 @@ def _cells(field: Field) -> tuple[str, str, str, str]:
 def _value(field: Field) -> str:
     if field.code:
         return value(field.value)
-    if field.column is None or field.name is None:
+    if field.column is None or (field.name is None and field.value is None):
         return field.said or value(field.value)
     at = f"  {moment(field.value)}" if (field.column_type or "").startswith("timestamp") and isinstance(field.value, int) else ""
     return value(field.value) + at + (f"  ({field.said})" if field.said else "")

@@ -12,18 +12,19 @@ from typing import Final
 
 from ingest.errors import IngestError, Parked
 from ingest.model import Column, Envelope, Table
+from ingest.tables import declared_columns
 from ingest.tables.contract import Contract, PartitionRule, VersionRule
+from ingest.tables.declared_columns import Choice
 from ingest.tables.mapper import compile_mapper
 from ingest.tables.months import MappingRules
 from ingest.tables.texts import INDEXED_TEXT_MAX_BYTES
 from ingest.tables.types import ColumnRule, parse_type
-from ingest.tools import propose_guess, propose_types
+from ingest.tools import propose_guess
 from ingest.tools.explain_words import counted
 from ingest.tools.propose_key import POSITION, KeyChoice, choose_key
 from ingest.tools.propose_month import MonthChoice, choose_month, has_full_images
 from ingest.tools.propose_names import column_names, free, is_found
 from ingest.tools.propose_sample import Rows, Sample, Volume
-from ingest.tools.propose_types import Choice
 from ingest.tools.propose_values import CUT, Field
 
 ORDERED: Final = ("cdc_version", "cdc_deleted", "cdc_source_ts", "cdc_ingested_at")
@@ -159,14 +160,14 @@ def _as_key(choice: Choice, found: Field) -> Choice:
     declared = found.declared[-1].kind if found.declared else ""
     fine = choice.read_as or (declared if declared in ("ts_us", "ts_ns") else "")
     if fine in ("ts_us", "ts_ns", "ts_s"):
-        return propose_types.bigint(f"epoch in {fine.removeprefix('ts_')}, whole as part of the key", fine)
+        return declared_columns.bigint(f"epoch in {fine.removeprefix('ts_')}, whole as part of the key", fine)
     if kind.startswith("timestamp") and (declared == "ts_text" or found.values.texts[CUT]):
-        return propose_types.text("a moment, whole as part of the key")
+        return declared_columns.text("a moment, whole as part of the key")
     if kind in ("bigint", "integer", "boolean", "text") or kind.startswith("timestamp"):
         return choice._replace(overflow="")
     if kind == "numeric" and choice.column.scale == 0 and (choice.column.precision or 0) <= 18:
-        return propose_types.bigint()
-    return propose_types.text("exact as part of the key")
+        return declared_columns.bigint()
+    return declared_columns.text("exact as part of the key")
 
 
 # ---------------------------------------------------------------- month, versions, shards
@@ -270,13 +271,13 @@ def _mended(choice: Choice, code: str, in_key: bool) -> Choice | None:
     if kind == "text" or not code.startswith(("type.", "object.", "field.")):
         return None
     if in_key:
-        return propose_types.text("values of several kinds were seen")
+        return declared_columns.text("values of several kinds were seen")
     if code in ("type.not_finite", "type.zero_date") and choice.overflow != "null":
         what = {"type.zero_date": "zero dates"}.get(code, "NaN and infinity")
         return choice._replace(overflow="null").noting(f"{what} become NULL")
     if kind == "object" and code in ("type.overflow", "type.precision") and choice.overflow != "text":
         return choice._replace(overflow="text").noting("numbers beyond 64 bits become text")
-    return propose_types.text(f"not all values were of type {choice.sql}")
+    return declared_columns.text(f"not all values were of type {choice.sql}")
 
 
 # ---------------------------------------------------------------- remarks

@@ -6,10 +6,11 @@ import re
 from typing import Final
 
 from ingest.model import Column, SourceType
+from ingest.tables import declared_columns as columns
+from ingest.tables.declared_columns import Choice
 from ingest.tables.numbers import BIGINT_MAX, BIGINT_MIN, NUMERIC_MAX_DIGITS
 from ingest.tables.types import fits
 from ingest.tools import propose_types as types
-from ingest.tools.propose_types import Choice
 from ingest.tools.propose_values import (
     BASE64,
     BOOL,
@@ -65,11 +66,11 @@ def choose(field: Field, name: str, *, lost_types: bool) -> Choice:
 def _declared(source: SourceType, field: Field, name: str) -> Choice:
     if source.kind in types.VAGUE:
         if not field.values.told and source.kind == "string":
-            return types.text()
+            return columns.text()
         found = by_values(field.values, name, lost_types=False)
     else:
         found = types.by_declared(source, field.values) or _undeclared(source, field.values, name)
-    return found if fits(source, found.column) else types.text(f"declared as {source.kind}")
+    return found if fits(source, found.column) else columns.text(f"declared as {source.kind}")
 
 
 def _undeclared(source: SourceType, values: Values, name: str) -> Choice:
@@ -82,17 +83,17 @@ def _of_several(field: Field) -> Choice:
     choices = [types.by_declared(source, field.values) for source in field.declared]
     kinds = {choice.column.type for choice in choices if choice is not None}
     if None not in choices and kinds <= {"bigint", "integer"}:
-        return types.bigint()
+        return columns.bigint()
     if None not in choices and kinds <= {"bigint", "integer", "real", "double precision"}:
-        return types.double()
-    return types.text()
+        return columns.double()
+    return columns.text()
 
 
 def by_values(values: Values, name: str, *, lost_types: bool) -> Choice:
     if not values.told:
-        return types.text("only NULL was seen")
+        return columns.text("only NULL was seen")
     if values.are(BOOL):
-        return types.boolean()
+        return columns.boolean()
     if values.are(INT):
         return _integer(values, name, lost_types)
     if values.are(INT, NUMBER):
@@ -100,11 +101,11 @@ def by_values(values: Values, name: str, *, lost_types: bool) -> Choice:
     if values.are(TEXT):
         return _text(values, name, lost_types)
     if values.are(OBJECT):
-        return types.free_form()
+        return columns.free_form()
     if values.are(LIST):
         return _list(values)
     if values.are(BYTES):
-        return types.text("bytes, as base64")
+        return columns.text("bytes, as base64")
     return _mixed(values)
 
 
@@ -112,12 +113,14 @@ def _mixed(values: Values) -> Choice:
     if values.are(BOOL, INT):
         is_flag = values.low is not None and values.high is not None and 0 <= values.low and values.high <= 1
         return (
-            types.boolean().noting("booleans and 0 or 1 were seen") if is_flag else types.bigint("true and false become 1 and 0")
+            columns.boolean().noting("booleans and 0 or 1 were seen")
+            if is_flag
+            else columns.bigint("true and false become 1 and 0")
         )
     if values.are(NUMBER, INT, TEXT) and values.texts[NOT_FINITE] == values.kinds[TEXT]:
-        return types.double("texts such as NaN become NULL")._replace(overflow="null")
+        return columns.double("texts such as NaN become NULL")._replace(overflow="null")
     *most, last = sorted(values.kinds)
-    return types.text(f"{', '.join(most)} and {last} were seen")
+    return columns.text(f"{', '.join(most)} and {last} were seen")
 
 
 # ---------------------------------------------------------------- numbers
@@ -128,14 +131,14 @@ def _integer(values: Values, name: str, lost_types: bool) -> Choice:
     unit = unit_of(low, high) if TIME_NAME.search(name) else None
     if unit is not None:
         read_as, word = unit
-        return types.instant(f"by name and size: epoch {word}", "" if read_as == "ts_ms" else read_as)
+        return columns.instant(f"by name and size: epoch {word}", "" if read_as == "ts_ms" else read_as)
     if lost_types and DATE_NAME.search(name) and FIRST_DAY <= low and high <= LAST_DAY:
-        return types.local_time("by name and size: days since 1970", "date_days")
+        return columns.local_time("by name and size: days since 1970", "date_days")
     if BIGINT_MIN <= low and high <= BIGINT_MAX:
-        return types.bigint()
+        return columns.bigint()
     if values.whole <= NUMERIC_MAX_DIGITS:
-        return types.numeric(NUMERIC_MAX_DIGITS, 0, "integers beyond 64 bits were seen")
-    return types.text(f"integers of {values.whole} digits were seen")
+        return columns.numeric(NUMERIC_MAX_DIGITS, 0, "integers beyond 64 bits were seen")
+    return columns.text(f"integers of {values.whole} digits were seen")
 
 
 def unit_of(low: int, high: int) -> tuple[str, str] | None:
@@ -153,21 +156,21 @@ def unit_of(low: int, high: int) -> tuple[str, str] | None:
 def _number(values: Values, name: str) -> Choice:
     """JSON does not tell a decimal from a double; digits and names do."""
     if TIME_NAME.search(name) and unit_of(values.low or 0, values.high or 0) == ("ts_s", "seconds"):
-        return types.instant("by name and size: epoch seconds", "ts_s")
+        return columns.instant("by name and size: epoch seconds", "ts_s")
     has_one_form = len(values.places - {0}) == 1 and values.ends_in_zero
     is_money = MONEY_NAME.search(name) is not None and values.fraction <= MONEY_PLACES
     if values.is_double and not has_one_form and not is_money:
-        return types.double()
+        return columns.double()
     return _decimal(values)
 
 
 def _decimal(values: Values) -> Choice:
     precision, scale = types.with_room(values)
     if values.whole + values.fraction > NUMERIC_MAX_DIGITS or values.whole > precision - scale or values.fraction > scale:
-        return types.text("numbers with more digits than NUMERIC holds were seen")
+        return columns.text("numbers with more digits than NUMERIC holds were seen")
     if not values.told or values.are(TEXT):
-        return types.text("a decimal, as its source writes it")
-    return types.numeric(precision, scale, types.seen_digits(values))
+        return columns.text("a decimal, as its source writes it")
+    return columns.numeric(precision, scale, types.seen_digits(values))
 
 
 # ---------------------------------------------------------------- texts and lists
@@ -177,16 +180,16 @@ def _text(values: Values, name: str, lost_types: bool) -> Choice:
     if values.all_texts(MOMENT):
         return _moment_text(values)
     if values.all_texts(DIGITS):
-        return types.text("decimals as text: NUMERIC with enough digits would take them")
+        return columns.text("decimals as text: NUMERIC with enough digits would take them")
     if lost_types and values.all_texts(BASE64) and MONEY_NAME.search(name):
-        return types.text(
+        return columns.text(
             'may be base64 of a decimal: NUMERIC(p, s) here and type = "numeric(p,s)" in the contract would read it'
         )
-    return types.text()
+    return columns.text()
 
 
 def _moment_text(values: Values) -> Choice:
-    choose = types.instant if values.texts[ZONED] else types.local_time
+    choose = columns.instant if values.texts[ZONED] else columns.local_time
     kind = "dates" if values.all_texts(DATE) else "moments"
     found = choose(f"texts of {kind}, cut to milliseconds" if values.texts[CUT] else f"texts of {kind}")
     return found.noting("0000-00-00 becomes NULL")._replace(overflow="null") if values.texts[ODD] else found
@@ -197,5 +200,5 @@ def _list(values: Values) -> Choice:
     if not inside.told:
         return Choice("ARRAY(TEXT)", Column("", "text_array"), remark="only empty lists were seen")
     inner = by_values(inside, "", lost_types=False)
-    found = types.array_of(inner) if len(inside.kinds) == 1 or inside.are(INT, NUMBER) else None
-    return found or types.text("lists, as JSON: their elements differ or are lists")
+    found = columns.array_of(inner) if len(inside.kinds) == 1 or inside.are(INT, NUMBER) else None
+    return found or columns.text("lists, as JSON: their elements differ or are lists")

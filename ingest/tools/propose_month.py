@@ -13,11 +13,11 @@ from typing import Any, Final, NamedTuple
 from ingest.errors import Reject
 from ingest.model import Envelope, Op, SourceType
 from ingest.tables.calendar_utc import month_of
+from ingest.tables.declared_columns import Choice
 from ingest.tables.months import MOMENT, MappingRules, MonthLimits
 from ingest.tables.reading import Convert
 from ingest.tables.types import ColumnRule, parse_type, reading
 from ingest.tools.propose_sample import Rows
-from ingest.tools.propose_types import Choice
 
 _WHEN: Final = r"(?:_?(?:at|on|ts|time|date|timestamp|datetime|dt|utc|ms|us|ns))*"
 MADE: Final = re.compile(

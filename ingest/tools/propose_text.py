@@ -7,11 +7,11 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from ingest.tables.declared_columns import Choice
 from ingest.tools.explain_words import counted
 from ingest.tools.propose_design import SYSTEM_TYPES, Draft
 from ingest.tools.propose_names import full, quoted
 from ingest.tools.propose_sample import Sample
-from ingest.tools.propose_types import Choice
 
 WIDTH: Final = 120
 # A remark further to the right is not read beside its column.

@@ -6,6 +6,7 @@ from typing import Any
 
 from ingest.errors import IngestError, Parked
 from ingest.formats import Decoder
+from ingest.formats.documents import DOCUMENT
 from ingest.model import Decoded, Envelope, NeedSchema, Record, RowSchema, Skip, SourceType
 
 
@@ -43,7 +44,9 @@ def envelope_in_words(envelope: Envelope) -> dict[str, Any]:
     return {name: word for name, word in words.items() if word not in (None, "")}
 
 
-def row_kinds(schema: RowSchema | None) -> dict[str, Any] | None:
+def row_kinds(schema: RowSchema | None) -> Any:
+    if schema is DOCUMENT:
+        return "ext_json"
     return None if schema is None else {name: kinds(inner) for name, inner in schema.fields.items()}
 
 

@@ -283,7 +283,7 @@ dotted: Final = st.sampled_from(["a.b", "a[0]", "x\ty", "", "line\nbreak", "\r"]
 free_objects: Final[Samples] = st.one_of(
     spelled(
         s.json_objects,
-        *as_is(None, "map", "struct", "point", "geometry", "ext_json", "structured", "hstore"),
+        *as_is(None, "map", "struct", "point", "geometry", "ext_json", "structured", "interval_parts", "hstore"),
         *as_is("json", "string", "hstore", raw=s.dumps),
     ),
     spelled(

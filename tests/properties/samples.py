@@ -350,7 +350,28 @@ def _interval(parts: tuple[int, int, int, int, int], *, as_words: bool) -> Sampl
     return Sample(of("interval_text"), text, REFUSED if months else meaning)
 
 
-interval_texts: Final[Samples] = st.builds(lambda parts, as_words: _interval(parts, as_words=as_words), _parts, st.booleans())
+def interval_parts(parts: tuple[int, int, int, int, int]) -> Sample:
+    """What Debezium's structured mode makes of an interval; seconds and nanoseconds have one sign."""
+    days, hours, minutes, us, months = parts
+    sign = -1 if us < 0 else 1
+    seconds = {"second": sign * (abs(us) // 10**6), "nanos": sign * (abs(us) % 10**6) * 1_000}
+    raw = {"year": 0, "month": months, "day": days, "hour": hours, "minute": minutes, **seconds}
+    meaning = ((days * 24 + hours) * 60 + minutes) * 60 * 10**6 + us
+    return Sample(of("interval_parts"), raw, REFUSED if months else meaning)
+
+
+def interval_parts_as_text(parts: tuple[int, int, int, int, int]) -> Sample:
+    days, hours, minutes, us, months = parts
+    fraction = f".{abs(us) % 10**6:06d}000" if us % 10**6 else ""
+    text = f"P0Y{months}M{days}DT{hours}H{minutes}M{'-' if us < 0 else ''}{abs(us) // 10**6}{fraction}S"
+    return interval_parts(parts)._replace(meaning=text)
+
+
+interval_texts: Final[Samples] = st.one_of(
+    st.builds(lambda parts, as_words: _interval(parts, as_words=as_words), _parts, st.booleans()),
+    st.builds(interval_parts, _parts),
+)
+intervals_as_texts: Final[Samples] = st.builds(interval_parts_as_text, _parts)
 counts: Final[Samples] = spelled(
     integers.filter(lambda n: abs(n) < 2**63),
     *as_is("ts_s", "ts_ms", "ts_us", "ts_ns", "date_days", "interval_us", "interval_ns", "time_us"),

@@ -187,6 +187,7 @@ texts_of_moments: Final[Samples] = st.one_of(
     ),
     spelled(st.integers(-2_400_000, 10**8), lambda days: Sample(of("date_days"), days, days * s.NS_PER_DAY)),
     spelled(s.nanoseconds, s.structured),
+    s.intervals_as_texts,
     s.infinite_counts.map(lambda pair: Sample(of(pair[0]), pair[1], "infinity" if pair[1] > 0 else "-infinity")),
     st.sampled_from([("POSITIVE_INFINITY", "infinity"), ("NEGATIVE_INFINITY", "-infinity")]).map(
         lambda pair: Sample(of("structured"), {"specialValue": pair[0]}, pair[1])

@@ -154,7 +154,8 @@ def test_the_format_is_told_with_what_decided(value: Any, schema_name: str, told
         (b"\2", (("__value_schema_id", b"\0\0\0\0\x09"),), "schema 9", "a header names the schema"),
         (b"\0\0", (), "not readable", "ends inside its schema id"),
         (b"\xfe\x01", (), "unknown", "0xfe"),
-        (b"\xef\xbb\xbf{}", (), "not readable", "byte order mark"),
+        (b"\xef\xbb\xbf{}", (), "JSON", "begins with '{'"),
+        (b"\xef\xbb\xbf", (), "not readable", "no valid JSON"),
         (b'{"a', (), "not readable", "no valid JSON"),
     ],
 )  # fmt: skip
@@ -237,6 +238,54 @@ def test_a_field_that_only_gives_the_month_is_no_stranger() -> None:
         for f in fields_of(View.of(TABLE, None, "born"), Envelope(Op.INSERT, after={"id": 1, "born": 5}), is_patch=False)
     }
     assert "no column: the month is taken from it" == found["born"].said
+
+
+@pytest.mark.parametrize(
+    ("total", "in_column", "beside"),
+    [
+        ("1.5", ("1.5", ""), (None, "NULL, because total holds the value")),
+        ("1.234", (None, "the column cannot hold it: NULL by the contract"), ("1.234", "the text of what total cannot hold")),
+    ],
+)
+def test_a_column_for_texts_beside_another_tells_what_it_takes(total: str, in_column: Any, beside: Any) -> None:
+    table = replace(TABLE, columns={**TABLE.columns, "total_text": column("total_text", "text")})
+    contract = Contract("doc.orders", columns={"total": ColumnRule(precision="text")})
+    found = fields({"id": 1, "at": JAN, "total": total, "total_text": "mine"}, contract, table=table)
+    assert in_column == (found["total"].value, found["total"].said)
+    assert beside == (found["(total_text)"].value, found["(total_text)"].said)
+    assert "no column: ignored" == found["total_text"].said
+    assert "(total_text)" not in fields({"id": 1, "at": JAN, "total_text": "mine"}, contract, table=TABLE)
+    assert "not in the record: NULL" == fields({"id": 1, "at": JAN}, contract, table=table)["(total_text)"].said
+
+
+def test_a_value_that_a_policy_makes_null_says_so() -> None:
+    contract = Contract("doc.orders", columns={"n": ColumnRule(overflow="null")})
+    found = fields({"id": 1, "n": 70_000}, contract)["n"]
+    assert (None, "the column cannot hold it: NULL by the contract", "") == (found.value, found.said, found.code)
+
+
+def test_the_statement_that_adds_columns_stands_before_the_row(here: Path) -> None:
+    (here / "schemas").mkdir()
+    (here / "schemas" / "orders.toml").write_text(
+        'table = "doc.orders"\nunknown_fields = "add"\npartition = { column = "month", from = "at" }\n'
+    )
+    found = explanation(debezium({**ROW, "size": 5, "tags": ["a"], "later": None}))
+    (row,) = found.rows
+    sql = 'ALTER TABLE "doc"."orders" ADD COLUMN "size" BIGINT, ADD COLUMN "tags" ARRAY(TEXT)'
+    assert sql == row.sending.statements[0].sql
+    assert '"size"' in row.sending.statements[1].sql
+    told = {field.name: field for field in row.fields}
+    assert [("bigint", 5, "a new column"), ("text[]", ["a"], "a new column")] == [
+        (told[name].column_type, told[name].value, told[name].said) for name in ("size", "tags")
+    ]
+    assert "no column, and NULL makes none" == told["later"].said
+    assert ("stored", "it goes into doc.orders, with the columns that it adds") == (found.verdict.state, found.verdict.text)
+    assert "ADD COLUMN" in shown(found)
+    plain = explanation(debezium()).rows[0]
+    assert "ALTER" not in plain.sending.statements[0].sql
+    bad = explanation(debezium({**ROW, "_id": 5}))
+    assert ("rejected", "field.bad_name") == (bad.verdict.state, bad.verdict.code)
+    assert "field.bad_name" == {field.name: field.code for field in bad.rows[0].fields}["_id"]
 
 
 def test_columns_without_a_field_are_null_in_a_row_and_kept_in_an_update() -> None:

@@ -168,7 +168,8 @@ def connect(name: str, base: str = "long", **parameters: str) -> dict[str, Any]:
             SourceType("ts_ms"),
         ),
         ({"type": "string", "logicalType": "date"}, SourceType("string")),
-        ({"type": "fixed", "name": "U", "size": 16, "logicalType": "uuid"}, SourceType("bytes")),
+        ({"type": "fixed", "name": "U", "size": 16, "logicalType": "uuid"}, SourceType("uuid")),
+        ({"type": "fixed", "name": "U", "size": 8, "logicalType": "uuid"}, SourceType("bytes")),
         (connect("io.debezium.data.Bits", "bytes", length="5"), SourceType("bits", length=5)),
         ({"type": "long", "connect.parameters": {"tidb_type": "BIGINT UNSIGNED"}}, SourceType("uint64_wrapped")),
         (

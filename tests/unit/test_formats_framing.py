@@ -169,6 +169,45 @@ def test_a_key_is_told_from_the_bytes_of_a_number(raw, has_registry, key):
     assert key == (found if isinstance(found, NeedSchema) else one(found).key)
 
 
+def key_after(schemas, decoder, raw, row=b'{"id":1,"b":2,"c":3}', topic="t"):
+    return one(decoder.decode(Record(topic, 0, 1, -1, raw, row))).key
+
+
+def test_eight_bytes_are_a_long_where_the_registry_has_no_such_schema_and_so_are_all_of_the_topic():
+    schemas = SchemaCache(now_s=lambda: 0.0)
+    decoder = Decoder(topic_format={}, schemas=schemas)
+    first, second = (number.to_bytes(8, "big") for number in (5 * 2**24, 900 * 2**24 + 7))
+    assert NeedSchema(5) == decoder.decode(Record("t", 0, 1, -1, first, b'{"id":1,"b":2,"c":3}'))
+    schemas.put_failure(5, Reject("schema.unknown", "asked"))
+    assert (5 * 2**24,) == key_after(schemas, decoder, first)
+    assert (900 * 2**24 + 7,) == key_after(schemas, decoder, second)  # nobody is asked for each of a million ids
+    assert (900 * 2**24 + 7,) == one(decoder.decode(Record("t", 0, 2, -1, second, None))).key
+    assert NeedSchema(900) == decoder.decode(Record("other", 0, 1, -1, second, b'{"id":1,"b":2,"c":3}'))
+
+
+@pytest.mark.parametrize("tail", [b"\x80\x80\x80", b"\x0e\0\0"])
+def test_eight_bytes_are_a_long_where_the_schema_reads_other_bytes(tail):
+    schemas = SchemaCache()
+    schemas.put(5, ID)
+    raw = b"\0\0\0\0\5" + tail
+    assert (int.from_bytes(raw, "big"),) == key_after(schemas, Decoder(topic_format={}, schemas=schemas), raw)
+
+
+@pytest.mark.parametrize(("row", "key"), [(b'{"id":8192,"b":2,"c":3}', {"id": 8192}), (b'{"id":84000000,"b":2,"c":3}', None)])
+def test_eight_bytes_that_fit_a_schema_are_its_record_unless_the_row_says_otherwise(row, key):
+    schemas = SchemaCache()
+    schemas.put(5, ID)
+    raw = b"\0\0\0\0\5\x80\x80\x01"
+    expected = (int.from_bytes(raw, "big"),) if key is None else key
+    assert expected == key_after(schemas, Decoder(topic_format={}, schemas=schemas), raw, row)
+
+
+def test_a_schema_that_cannot_be_used_is_no_sign_of_a_long():
+    schemas = SchemaCache()
+    schemas.put(5, "no schema")
+    assert "schema.malformed" == code_of(schemas, b'{"id":1,"b":2,"c":3}', key=b"\0\0\0\0\5\x80\x80\x01")
+
+
 @pytest.mark.parametrize(
     ("raw", "row", "key"),
     [

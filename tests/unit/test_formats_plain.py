@@ -104,7 +104,9 @@ def test_lists_and_lines_of_changes_are_changes():
 def test_control_records_among_lines_are_left_out():
     body = b'{"resolved":"1.0000000002"}\n{"after":{"id":1},"updated":"3.0000000000"}\n{"resolved":"4.0000000000"}'
     assert [{"id": 1}] == rows(decoder().decode(record(body)))
-    assert Skip("resolved") == decoder().decode(record(b'{"resolved":"1.0000000002"}\n{"resolved":"4.0000000000"}'))
+    assert Skip("resolved", (0, "1.0000000002")) == decoder().decode(
+        record(b'{"resolved":"1.0000000002"}\n{"resolved":"4.0000000000"}')
+    )
 
 
 @pytest.mark.parametrize(

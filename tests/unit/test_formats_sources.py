@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ingest.errors import IngestError, Reject
-from ingest.formats import FORMATS, Decoder, SchemaCache, extended_json, mysql_types, positions, ticdc_open, times
+from ingest.formats import FORMATS, Decoder, SchemaCache, mysql_types, positions, ticdc_open, times
 from ingest.formats import json as exact
 from ingest.formats.canal import Canal
 from ingest.formats.message import NO_KEY, Message
@@ -237,44 +237,7 @@ def test_times_that_are_none_are_left_out() -> None:
     assert [None, None, 5_000] == [times.guessed_ms(value) for value in (0, -5, 5)]
 
 
-# ---------------------------------------------------------------- Extended JSON, Go's quotes
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        {"$oid": 5},
-        {"$date": {"x": 1}},
-        {"$date": True},
-        {"$numberLong": "1" * 5000},
-        {"$numberDecimal": "1e"},
-        {"$binary": {"base64": 5}},
-        {"$timestamp": {"t": 1}},
-        {"$regex": 1, "$options": ""},
-    ],
-)
-def test_a_broken_wrapper_is_refused(value: Any) -> None:
-    with pytest.raises(Reject) as caught:
-        extended_json.plain({"x": value})
-    assert "mongodb.value" == caught.value.code
-
-
-def test_what_only_looks_like_a_wrapper_stays() -> None:
-    for value in ({"$oid": "a", "x": 1, "y": 2}, {"$new": 1}, {"x": 1, "$oid": "a"}, {}, {"$id": 1, "$ref": "c"}):
-        assert value == extended_json.plain(value)
-
-
-def test_a_date_beyond_the_calendar_is_left_to_its_column() -> None:
-    assert "253402300800000" == extended_json.plain({"$date": {"$numberLong": "253402300800000"}})
-
-
-def test_deep_documents_are_refused() -> None:
-    value: Any = 1
-    for _ in range(400):
-        value = {"a": [value]}
-    with pytest.raises(Reject) as caught:
-        extended_json.plain(value)
-    assert "json.too_deep" == caught.value.code
+# ---------------------------------------------------------------- Go's quotes
 
 
 @pytest.mark.parametrize(

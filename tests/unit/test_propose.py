@@ -24,6 +24,7 @@ from ingest.practice.broker import Broker
 from ingest.registry.client import RegistryClient
 from ingest.settings import Settings
 from ingest.tables.contract import load_contracts
+from ingest.tables.declared_columns import Choice
 from ingest.tables.months import MappingRules
 from ingest.tables.types import TYPE_NAMES, ColumnRule, parse_type, reading
 from ingest.tools import propose_files, propose_registry, propose_text
@@ -33,7 +34,7 @@ from ingest.tools.propose_guess import choose
 from ingest.tools.propose_month import MonthChoice
 from ingest.tools.propose_names import RESERVED, column_name, column_names, is_found, quoted
 from ingest.tools.propose_sample import Sample, Volume, decode_all, spans_of
-from ingest.tools.propose_types import Choice, by_declared
+from ingest.tools.propose_types import by_declared
 from ingest.tools.propose_values import Field, Values
 from ingest.tools.rooms import Rooms
 from tests.integration.test_registry_kinds import Registry
@@ -129,6 +130,7 @@ ONE_OF: Mapping[str, Any] = {
     "time_ms": 1, "time_us": 1, "time_ns": 1_000, "time_text": "10:00:00", "interval_text": "P1D", "interval_us": 1,
     "interval_ns": 1,
     "money": "-$1,234.56", "hstore": {"a": "1"}, "ext_json": {"$numberLong": "5"}, "bytes_base64url": "AA==",
+    "interval_parts": {"day": 1, "hour": 2},
     "bytes_escape": "a", "bytes_latin1": "a", "structured": {"year": 2026, "month": 1, "day": 2},
     "point": {"x": 1.0, "y": 2.0}, "geometry": {"wkb": "AA==", "srid": 4326}, "vector": [0.5, 1.0],
     "sparse_vector": {"dimensions": 3, "vector": [[1, 1.0]]}, "array": [1, None], "map": {"a": 1}, "struct": {"a": 1},

@@ -204,6 +204,29 @@ MOMENTS = [
     ("structured", "text", {"hour": 4, "minute": 5, "offsetSeconds": -5400}, "04:05:00-01:30"),
     ("structured", "bigint", {"hour": 0, "second": 1, "nanos": 1_000}, 1_000_001),
     ("structured", "bigint", {"hour": 0, "nanos": 1}, "type.precision"),
+    ("structured", "text", {"year": 0, "month": 0, "day": 0}, "0000-00-00"),
+    ("structured", "text", {"year": 2024, "month": 0, "day": 9, "hour": 5, "minute": 0, "second": 7}, "2024-00-09 05:00:07"),
+    ("structured", "text", {"year": 2024, "month": 13, "day": 0}, "type.not_a_timestamp"),
+    (
+        "structured",
+        "text",
+        {"year": 2024, "month": 2, "day": 9, "hour": 5, "offsetSeconds": 19800, "zoneId": "Asia/Kolkata"},
+        "2024-02-09T05:00:00+05:30",
+    ),
+    (
+        "interval_parts",
+        "text",
+        {"years": 1, "months": 2, "days": 3, "hours": 4, "minutes": 5, "seconds": 6, "nanos": 7},
+        "P1Y2M3DT4H5M6.000000007S",
+    ),
+    ("interval_parts", "text", {"year": 0, "day": -1, "second": 0, "nanos": -500_000_000}, "P0Y0M-1DT0H0M-0.500000000S"),
+    ("interval_parts", "bigint", {"day": 1, "hour": -2, "second": 3, "nanos": 4_000}, 79_203_000_004),
+    ("interval_parts", "bigint", {"month": 1}, "type.precision"),
+    ("interval_parts", "bigint", {"day": "x"}, "type.not_an_interval"),
+    ("interval_parts", "text", {"second": 1, "nanos": -1}, "type.not_an_interval"),
+    ("interval_parts", "text", {"specialValue": "POSITIVE_INFINITY"}, "type.not_finite"),
+    ("interval_parts", "text", 5, "type.not_an_interval"),
+    ("bytes_hex", "text", b"\xff", "type.not_bytes"),
     ("ext_json", TS, {"$date": {"$numberLong": "1456012800000"}}, 1456012800000),
     (None, TS, "20240305", "type.not_a_timestamp"),
     (None, TS, "1709634672123", "type.not_a_timestamp"),
@@ -364,6 +387,22 @@ NESTED = [
     ("ext_json", "text", {"$binary": "AP8=", "$type": "00"}, "AP8="),
     ("ext_json", "bigint", {"$numberLong": 5}, "type.not_extended_json"),
     ("ext_json", "bigint", {"$undefined": True}, None),
+    ("ext_json", "text", "a text", "a text"),
+    ("ext_json", TS, {"$date": {"$numberLong": "253402300800000"}}, 253402300800000),
+    ("ext_json", "bigint", {"$numberLong": "1" * 5000}, "type.overflow"),
+    *(
+        ("ext_json", "text", broken, "type.not_extended_json")
+        for broken in ({"$oid": 5}, {"$date": {"x": 1}}, {"$date": True}, {"$timestamp": {"t": 1}}, {"$uuid": 1})
+    ),
+    ("ext_json", "text", {"$binary": {"base64": 5}}, "type.not_bytes"),
+    *(
+        ("ext_json", FREE, lookalike, lookalike)
+        for lookalike in ({"$oid": "a", "x": 1, "y": 2}, {"$new": 1}, {"x": 1, "$oid": "a"}, {}, {"$id": 1, "$ref": "c"})
+    ),
+    ("ext_json", FREE, {"$regex": "a", "$options": "i"}, {"$regex": "a", "$options": "i"}),
+    ("ext_json", "bigint_array", [{"$numberLong": "5"}, 6], [5, 6]),
+    ("json", FREE, '{"a": 1e99999999999999999999}', "type.overflow"),
+    (None, "geo_point", "[1e99999999999999999999, 2]", "type.overflow"),
     ("sparse_vector", FREE, "{1:1.5,3:2}/5", {"dimensions": 5, "indices": [1, 3], "values": [D("1.5"), D("2")]}),
     (SourceType("struct", fields={"at": SourceType("ts_ms", zoned=True)}), FREE, {"at": 0}, {"at": "1970-01-01T00:00:00Z"}),
     (SourceType("map", element=SourceType("decimal", scale=1)), FREE, {"a": b"\x05"}, {"a": "0.5"}),
@@ -477,6 +516,26 @@ def test_a_type_in_the_contract_speaks_where_the_format_lost_it_and_not_against_
     assert 1 == convert(None, TS, 1_000, type=hint)
     assert 1 == convert("int", TS, 1_000, type=hint)
     assert 1_000 == convert("ts_ms", TS, 1_000, type=hint)
+
+
+def test_what_a_contract_says_of_a_document_is_about_what_its_wrapper_holds() -> None:
+    said = {"$numberLong": "1700000000123456"}
+    assert 1_700_000_000_123 == convert("ext_json", TS, said, type=parse_type("ts_us"))
+    assert "type.not_a_timestamp" == convert("ext_json", TS, said)
+    assert [1, 2] == convert("ext_json", "bigint_array", [{"$numberLong": "1"}, 2], type=parse_type("int[]"))
+
+
+def test_the_text_beside_a_value_of_a_document_is_that_of_what_its_wrapper_holds() -> None:
+    rule = ColumnRule(overflow="text")
+    found = beside(SourceType("ext_json"), Column("c", "bigint"), rule)
+    assert "9223372036854775808" == found.convert({"$numberLong": "9223372036854775808"})
+
+
+def test_a_document_nested_too_deeply_is_refused() -> None:
+    value: Any = 1
+    for _ in range(400):
+        value = {"a": [value]}
+    assert "object.too_deep" == convert("ext_json", FREE, value)
 
 
 @pytest.mark.parametrize("text", ["numeric", "numeric(18)", "timestamp_us", "ts_us(", "", "INT"])
