@@ -224,6 +224,8 @@ class KafkaDeadLetters:
         smallest = bare(waiting.letter, self._settings.group_id, self._settings.task_id)
         if waiting.message == smallest:
             self._refused_bytes = REQUEST_MAX_BYTES
+            # Whole again: once the limit is raised nothing need be left behind.
+            waiting.message = message(waiting.letter, self._settings.group_id, self._settings.task_id)
             raise Stop(
                 "dlq.limit", f"topic {self._settings.topic} accepts not even a letter's headers: raise its max.message.bytes"
             )

@@ -1,7 +1,8 @@
 """Dead letters read back: what a letter says, the record that it is about, and the letters of a topic that pass a filter.
 
 The reverse of `letters`. Letters of other tools are read as well, as far as they use Kafka Connect's header names.
-`letter_of` and `original` are pure; `letters` and `letter_at` read through a Peek: no group, bounded, one thread.
+`letter_of` and `original` are pure; `letters` and `letter_at` read through a Peek: no group, bounded, one thread. They pass over
+receipts, which stand among the letters (kafka.receipts).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from ingest.errors import Stop
 from ingest.kafka.letters import KEY_OMITTED, NULL_HEADER, NULL_VALUE, STAGES, VALUE_OMITTED
 from ingest.kafka.peek import Bounds, Peek
+from ingest.kafka.receipts import Receipts, is_receipt
 from ingest.model import Partition, Position, Record
 
 CONNECT = "__connect.errors."
@@ -120,6 +122,35 @@ def original(letter: ReadLetter) -> Record | None:
     return Record(*source, int(time) if _is_number(time) else record.timestamp_ms, record.key, value, headers)
 
 
+def whole_at(peek: Peek, letter: ReadLetter) -> Record | None:
+    """The record that a letter is about, read in its own topic: for a letter that had to leave something behind.
+
+    None where it is there no longer, or another one stands at its place because the topic was made anew.
+    """
+    source = letter.source
+    if source is None or source.partition >= peek.topics().get(source.topic, 0):
+        return None
+    partition = Partition(source.topic, source.partition)
+    begin, end = peek.bounds([partition])[partition]
+    if not begin <= source.offset < end:
+        return None
+    found = next(iter(peek.records(partition, source.offset, source.offset + 1)), None)
+    return found if found is not None and _is_about(letter, found) else None
+
+
+def _is_about(letter: ReadLetter, found: Record) -> bool:
+    """Whether a record has the time, the sizes and what else the letter knows of its record."""
+    added = dict(letter.record.headers[_first_added(letter.record) :])
+    told = {
+        "ingest.timestamp-ms": found.timestamp_ms,
+        VALUE_OMITTED: len(found.value or b""),
+        KEY_OMITTED: len(found.key or b""),
+    }
+    if any(name in added and _text(added[name]) != str(value) for name, value in told.items()):
+        return False
+    return KEY_OMITTED in added or letter.record.key == found.key
+
+
 def _first_added(record: Record) -> int:
     """Where the headers of the letter begin behind those of the record; the record may have been a letter itself."""
     places = [place for place, (name, _) in enumerate(record.headers) if name == FIRST_ADDED]
@@ -147,16 +178,25 @@ def _is_number(text: str) -> bool:
 # ---------------------------------------------------------------- the letters of a topic
 
 
-def letters(peek: Peek, topic: str, wanted: Wanted = EVERY) -> Iterator[ReadLetter]:
+def letters(peek: Peek, topic: str, wanted: Wanted = EVERY, receipts: Receipts | None = None) -> Iterator[ReadLetter]:
     """The letters that are wanted, by partition and offset, up to the ends seen at the start. Memory is that of one fetch.
 
+    receipts: takes those in that are met; that of a letter stands behind it, so they are complete at the end.
     Raises Stop("dlq.topic_missing"), and what Peek raises.
     """
-    for partition, (begin, end) in spans(peek, topic, wanted).items():
-        for record in peek.records(partition, begin, end):
-            letter = letter_of(record)
+    for partition, bounds in spans(peek, topic, wanted).items():
+        for letter in letters_in(peek, partition, bounds, receipts):
             if wanted.accepts(letter):
                 yield letter
+
+
+def letters_in(peek: Peek, partition: Partition, bounds: Bounds, receipts: Receipts | None = None) -> Iterator[ReadLetter]:
+    """All letters of a part of one partition."""
+    for record in peek.records(partition, bounds.begin, bounds.end):
+        if not is_receipt(record):
+            yield letter_of(record)
+        elif receipts is not None:
+            receipts.note(record)
 
 
 def letter_at(peek: Peek, topic: str, partition: int, offset: int) -> ReadLetter:
@@ -164,8 +204,8 @@ def letter_at(peek: Peek, topic: str, partition: int, offset: int) -> ReadLetter
     held = peek.bounds([each for each in _partitions(peek, topic) if each.number == partition])
     for place, (begin, end) in held.items():
         if begin <= offset < end:
-            for record in peek.records(place, offset, offset + 1):
-                return letter_of(record)
+            for letter in letters_in(peek, place, Bounds(offset, offset + 1)):
+                return letter
     raise Stop("dlq.no_letter", f"{topic} holds no letter at {partition}:{offset}: `ingest dlq list` shows where letters are")
 
 

@@ -1,4 +1,4 @@
-"""`ingest dlq list` and `ingest dlq show`: what stands in the dead-letter topic.
+"""`ingest dlq list` and `ingest dlq show`: what stands in the dead-letter topic, and what of it was replayed.
 
 Reads only, without a group. What letters say is read by kafka.read_letters, how they look is decided by dlq_text.
 """
@@ -6,7 +6,7 @@ Reads only, without a group. What letters say is read by kafka.read_letters, how
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from heapq import nlargest
 from time import time
@@ -15,6 +15,8 @@ from typing import NamedTuple
 from ingest.errors import Stop
 from ingest.kafka.peek import Peek
 from ingest.kafka.read_letters import EVERY, ReadLetter, Wanted, letter_at, letters
+from ingest.kafka.receipts import Receipts, Replayed
+from ingest.kafka.survey import Choice
 from ingest.model import Position
 from ingest.settings import Settings
 from ingest.tools import dlq_text
@@ -29,7 +31,7 @@ PRINTED = re.compile(r"(?P<topic>[A-Za-z0-9._-]+)\[(?P<partition>\d{1,9})\]@(?P<
 
 
 class Asked(NamedTuple):
-    """What `list` was asked for, as typed."""
+    """What `list` was asked for, as typed. left: only what was not replayed."""
 
     topic: str | None = None
     table: str | None = None
@@ -40,6 +42,7 @@ class Asked(NamedTuple):
     limit: int = 100
     counts: bool = False
     as_json: bool = False
+    left: bool = False
 
     def wanted(self, now_s: Callable[[], float]) -> Wanted:
         since, until = (None if text is None else moment_ms(text, now_s) for text in (self.since, self.until))
@@ -57,12 +60,22 @@ def listing(settings: Settings, asked: Asked, width: int | None = None, wall_s: 
     """The list or the sums. width: of the terminal, None for a pipe. Raises Stop and Retry as read_letters does."""
     wanted = asked.wanted(wall_s)
     with Peek(kafka_settings(settings)) as peek:
-        found = letters(peek, settings.dead_letter_topic, wanted)
-        return summed(found, asked) if asked.counts else listed(found, asked, width)
+        receipts, topic = Receipts(), settings.dead_letter_topic
+        found: Iterable[ReadLetter] = letters(peek, topic, wanted, receipts)
+        if asked.left:
+            exhaust(found)
+            found = (each for each in letters(peek, topic, wanted) if receipts.of(each.source, each.at) is None)
+        return summed(found, asked) if asked.counts else listed(found, asked, width, receipts)
 
 
-def listed(found: Iterable[ReadLetter], asked: Asked, width: int | None = None) -> Answer:
-    lines, total = newest(found, asked.limit)
+def exhaust(found: Iterable[ReadLetter]) -> None:
+    """Read all of it, for what is learnt on the way."""
+    for _ in found:
+        pass
+
+
+def listed(found: Iterable[ReadLetter], asked: Asked, width: int | None = None, receipts: Receipts | None = None) -> Answer:
+    lines, total = newest(found, asked.limit, receipts)
     if asked.as_json:
         return Answer(dlq_text.as_json(lines), total - len(lines))
     return Answer("\n".join(dlq_text.as_lines(lines, width)) if lines else "no letters", total - len(lines))
@@ -75,21 +88,24 @@ def summed(found: Iterable[ReadLetter], asked: Asked) -> Answer:
     return Answer("\n".join(dlq_text.counts_as_lines(counts)) if counts else "no letters")
 
 
-def newest(found: Iterable[ReadLetter], limit: int) -> tuple[list[Line], int]:
+def newest(found: Iterable[ReadLetter], limit: int, receipts: Receipts | None = None) -> tuple[list[Line], int]:
     """The lines of the newest letters, the newest last, and how many letters there are. limit: 0 for all.
+
+    receipts: complete once the letters are read; they say which of them were replayed.
 
     Only lines are kept, so a long topic of large letters takes no more memory than its list.
     """
     total = 0
 
-    def counted() -> Iterator[tuple[int, Position, Line]]:
+    def counted() -> Iterator[tuple[int, Position, Line, Position | None]]:
         nonlocal total
         for letter in found:
             total += 1
-            yield letter.sent_ms, letter.at, dlq_text.line_of(letter)
+            yield letter.sent_ms, letter.at, dlq_text.line_of(letter), letter.source
 
     kept = nlargest(limit, counted()) if limit else sorted(counted(), reverse=True)
-    return [line for _, _, line in reversed(kept)], total
+    known = receipts or Receipts()
+    return [dlq_text.with_receipt(line, known.of(source, at)) for _, at, line, source in reversed(kept)], total
 
 
 def show_letter(settings: Settings, place: str) -> ReadLetter:
@@ -106,10 +122,25 @@ def show_letter(settings: Settings, place: str) -> ReadLetter:
     return max(found, key=lambda letter: letter.sent_ms)
 
 
-def page(letter: ReadLetter) -> str:
+def receipt_of(settings: Settings, letter: ReadLetter) -> Replayed | None:
+    """When and how the letter was replayed, None if it was not."""
+    receipts, topic = Receipts(), settings.dead_letter_topic
+    with Peek(kafka_settings(settings)) as peek:
+        exhaust(letters(peek, topic, EVERY._replace(since_ms=letter.sent_ms), receipts))
+    return receipts.of(letter.source, letter.at)
+
+
+def page(letter: ReadLetter, replayed: Replayed | None = None) -> str:
     """All of a letter, and what to type to learn more."""
     explain = f"to see how the record is read and mapped: ingest explain {dlq_text.full(letter.at)}"
-    return "\n".join([*dlq_text.whole(letter), "", explain])
+    return "\n".join([*dlq_text.whole(letter, replayed), "", explain])
+
+
+def choice(settings: Settings, asked: Asked, places: Sequence[str], *, again: bool, wall_s: Callable[[], float] = time) -> Choice:
+    """Which letters `replay` means. Raises Stop("dlq.place", "dlq.time")."""
+    found = (place_of(text) for text in places)
+    at = frozenset(Position(topic or settings.dead_letter_topic, partition, offset) for topic, partition, offset in found)
+    return Choice(asked.wanted(wall_s), at, again)
 
 
 def place_of(text: str) -> tuple[str | None, int, int]:
@@ -125,8 +156,8 @@ def place_of(text: str) -> tuple[str | None, int, int]:
     return found["topic"], int(found["partition"]), int(found["offset"])
 
 
-def moment_ms(text: str, now_s: Callable[[], float]) -> int:
-    """A moment written as an age (30m, 1h, 2d) or in ISO form; UTC where no offset is written.
+def moment_ms(text: str, now_s: Callable[[], float], code: str = "dlq.time") -> int:
+    """A moment written as an age (30m, 1h, 2d) or in ISO form; UTC where no offset is written. code: of the Stop for any other.
 
     >>> moment_ms("1h", lambda: 7200.0), moment_ms("1970-01-01T01:00", lambda: 0.0)
     (3600000, 3600000)
@@ -137,5 +168,5 @@ def moment_ms(text: str, now_s: Callable[[], float]) -> int:
     try:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Stop("dlq.time", f"{text} is no time: write an age such as 30m, 1h or 2d, or 2024-05-31T12:00") from None
+        raise Stop(code, f"{text} is no time: write an age such as 30m, 1h or 2d, or 2024-05-31T12:00") from None
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ingest.kafka.read_letters import ReadLetter, original
+from ingest.kafka.receipts import Replayed
 from ingest.model import Position
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
@@ -24,7 +25,7 @@ FRAME_BYTES = 5
 
 
 class Line(NamedTuple):
-    """A letter in the list, without its bytes."""
+    """A letter in the list, without its bytes. replayed: when, "" if it was not."""
 
     position: str
     source: str
@@ -34,6 +35,7 @@ class Line(NamedTuple):
     stage: str
     time: str
     message: str
+    replayed: str = ""
 
 
 def line_of(letter: ReadLetter) -> Line:
@@ -47,6 +49,10 @@ def line_of(letter: ReadLetter) -> Line:
         time=moment(letter.sent_ms),
         message=letter.message,
     )
+
+
+def with_receipt(line: Line, replayed: Replayed | None) -> Line:
+    return line if replayed is None else line._replace(replayed=moment(replayed.at_ms))
 
 
 def short(at: Position) -> str:
@@ -76,12 +82,13 @@ def moment(ms: int) -> str:
 # ---------------------------------------------------------------- the list
 
 
-SHOWN = ("position", "source", "code", "table", "column", "time", "message")
+SHOWN = ("position", "source", "code", "table", "column", "time", "replayed", "message")
 
 
 def as_lines(lines: Sequence[Line], width: int | None = None) -> list[str]:
     """A heading and a line per letter. width: of the terminal, at which messages are cut; None leaves them whole."""
-    rows = [SHOWN, *(tuple(plain(getattr(line, name)) or "-" for name in SHOWN) for line in lines)]
+    names = SHOWN if any(line.replayed for line in lines) else [name for name in SHOWN if name != "replayed"]
+    rows = [names, *(tuple(plain(getattr(line, name)) or "-" for name in names) for line in lines)]
     return [each if width is None else cut(each, width) for each in columns(rows)]
 
 
@@ -138,9 +145,10 @@ def counts_as_json(counts: Sequence[Count]) -> str:
 # ---------------------------------------------------------------- one letter
 
 
-def whole(letter: ReadLetter) -> Iterator[str]:
+def whole(letter: ReadLetter, replayed: Replayed | None = None) -> Iterator[str]:
     """Everything that a letter holds, for people."""
-    yield from columns(list(_facts(letter)))
+    receipt = [] if replayed is None else [("replayed", f"{moment(replayed.at_ms)}, {plain(replayed.outcome)}")]
+    yield from columns([*_facts(letter), *receipt])
     yield from ("", f"headers: {len(letter.record.headers)}")
     yield from (INDENT + row for row in columns([_header(*header) for header in letter.record.headers] or [("(none)",)]))
     yield from _body("key", letter.record.key)

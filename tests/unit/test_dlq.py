@@ -42,7 +42,7 @@ def read(letter: Message | None = None, **place: int) -> ReadLetter:
     return letter_of(stored(letter or sent(), **place))
 
 
-@pytest.mark.parametrize("command", ["list", "show"])
+@pytest.mark.parametrize("command", ["list", "show", "replay"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     result = CliRunner().invoke(cli.app, ["dlq", command, "--help"])
     assert 0 == result.exit_code
