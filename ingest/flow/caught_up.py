@@ -28,15 +28,19 @@ class CaughtUp:
         if not loop.state.ledger.partitions:
             return self._moved_s is not None and now_s - self._moved_s > NO_PARTITION_S and loop.world.source.is_healthy()[0]
         self._learn_ends(loop)
-        return len(self._ends) > 0 and all(self._is_done(loop, p) for p in list(loop.state.ledger.partitions))
+        return all(self._is_done(loop, p) for p in list(loop.state.ledger.partitions))
 
     def _learn_ends(self, loop: Loop) -> None:
-        new = [p for p in loop.state.ledger.partitions if p not in self._ends]
+        unknown = [p for p in loop.state.ledger.partitions if p not in self._ends]
+        new = set(unknown) - loop.state.parking.resting(unknown)
         if new:
             try:
-                self._ends.update(loop.world.source.end_offsets(new))
+                ends = loop.world.source.end_offsets(new)
             except Retry as error:
                 loop.world.observer.event("warning", "end_offsets_retry", code=error.code, text=error.text)
+                return
+            # A log that ends before our position is another one than we read: the next polls will say so.
+            self._ends.update((p, end) for p, end in ends.items() if end >= loop.state.ledger.page(p).next_offset)
 
     def _is_done(self, loop: Loop, partition: Partition) -> bool:
         if loop.state.parking.resting([partition]):
