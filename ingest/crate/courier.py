@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import log2
 
-from ingest.crate.http import Answer, HttpClient
+from ingest.crate.http import WRITTEN_RESULT, Answer, HttpClient
 from ingest.crate.plan import Entry, Request, new_month
 from ingest.crate.statements import Action, Form, Statement, Statements
 from ingest.crate.verdicts import ABSENT, BARE, TRUNCATED, of_request, of_row
@@ -82,6 +82,8 @@ class Courier:
                     self._settle(load, part, request.creates)
         except BrokenOff as end:
             self.broken = end.outcome._replace(unknown=False)
+        if load.outcomes.count(WRITTEN) == len(entries):
+            return [WRITTEN] * len(entries)
         return [outcome if outcome not in (None, BARE) else self.broken or BARE for outcome in load.outcomes]
 
     def run(self, stmt: str) -> Answer:
@@ -143,6 +145,10 @@ class Courier:
         if len(results) != len(part):
             for i in part:
                 load.outcomes[i] = TRUNCATED
+            return
+        if results.count(WRITTEN_RESULT) == len(results):
+            for i in part:
+                load.outcomes[i] = WRITTEN
             return
         columns, good = self._statements.table.columns, (0, 1) if statement.ignores_conflict else (1,)
         for i, result in zip(part, results, strict=True):
@@ -222,7 +228,8 @@ class Courier:
 
     def _send(self, load: Load, part: Sequence[int], form: Form) -> tuple[Statement, Answer]:
         statement = self._statements.of(load.action, load.columns, form)
-        rows = [statement.parameters(self._changes[load.entries[i].change], load.entries[i].month) for i in part]
+        changes, entries = self._changes, load.entries
+        rows = statement.bulk_args([(changes[entry.change], entry.month) for entry in map(entries.__getitem__, part)])
         try:
             return statement, self._execute(statement.sql, None, rows)
         except BrokenOff as end:

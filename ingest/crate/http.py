@@ -33,6 +33,10 @@ NODE_REST_S = 30.0
 SETTLE_S = 60.0  # a node that starts calls every table unknown for some seconds: 15 s were seen
 DEFAULT_PORT = 4200
 UNSAFE_IN_TAG = re.compile(r"[^A-Za-z0-9_.:/@ -]")
+# The answer to a bulk request of which every row was written, but for its number of rows.
+ALL_WRITTEN = re.compile(rb'\{"cols":\[\],"duration":[0-9.eE+-]+,"results":\[')
+ROW_WRITTEN = b'{"rowcount":1}'
+WRITTEN_RESULT: Final[dict[str, Any]] = {"rowcount": 1}
 SIDE: Final = secure.Side(
     code="store.tls",
     ca="INGEST_CRATE_CA_FILE",
@@ -302,9 +306,24 @@ class HttpClient:
         return Node(address, HTTPConnectionPool(address.host, address.port, maxsize=1), headers)
 
 
+def all_written(data: bytes) -> int | None:
+    """For how many rows the answer says that each was written; None where it says anything else, and must be read.
+
+    >>> all_written(b'{"cols":[],"duration":1.5,"results":[{"rowcount":1},{"rowcount":1}]}')
+    2
+    >>> all_written(b'{"cols":[],"duration":1.5,"results":[{"rowcount":1},{"rowcount":-2}]}')
+    """
+    head = ALL_WRITTEN.match(data)
+    rows = (len(data) - (head.end() if head else 0)) // (len(ROW_WRITTEN) + 1)
+    return rows if head and data[head.end() :] == b",".join([ROW_WRITTEN] * rows) + b"]}" else None
+
+
 def answer_of(response: Any, address: Address) -> Answer:
+    data = response.data
+    if response.status == 200 and (rows := all_written(data)):  # a tenth of what it takes to read thousands of small objects
+        return Answer(200, {"results": [WRITTEN_RESULT] * rows})
     try:
-        body = orjson.loads(response.data)
+        body = orjson.loads(data)
     except orjson.JSONDecodeError:
         body = None
     if response.status == 401 and not isinstance(body, dict):

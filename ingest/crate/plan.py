@@ -47,6 +47,9 @@ class LookUp(NamedTuple):
     is_plain: bool = False
 
 
+new = tuple.__new__  # for an Entry per row: its own constructor takes three times as long
+
+
 class Entry(NamedTuple):
     """One row of a request: the change it comes from, by number, and the month it goes to."""
 
@@ -217,18 +220,27 @@ class Planner:
         self._moved: dict[int, list[int]] = {}
 
     def plan(self) -> Plan:
+        add, skip, needs_version = self._writes.add, self._skip, self._is_ordered
+        knows_month = self.table.month_column is None
         for i, change in enumerate(self.changes):
-            if self._is_ordered and change.version is None and change.kind is not Kind.DELETE:
-                self._settled[i] = NO_VERSION
-            elif change.look_up and not is_text(change.key):
-                self._settled[i] = NOT_TEXT
-            elif change.kind is Kind.DELETE:
-                self._delete(i, change)
+            is_plain = change.kind is Kind.WRITE and not (change.look_up or change.vacates or change.new_keys or i in skip)
+            if is_plain and (knows_month or change.month is not None) and (change.version is not None or not needs_version):
+                add(Action.WRITE, change.columns, new(Entry, (i, change.month)))  # as _write would, in a quarter of its time
             else:
-                self._write(i, change)
+                self._place(i, change)
         writes = Step(self._writes.requests(), self._moved)
         found = [Step(self._carries.requests()), writes, Step(self._removals.requests())]
         return Plan([step for step in found if step.requests or step.refresh], self._settled)
+
+    def _place(self, i: int, change: Change) -> None:
+        if self._is_ordered and change.version is None and change.kind is not Kind.DELETE:
+            self._settled[i] = NO_VERSION
+        elif change.look_up and not is_text(change.key):
+            self._settled[i] = NOT_TEXT
+        elif change.kind is Kind.DELETE:
+            self._delete(i, change)
+        else:
+            self._write(i, change)
 
     def _write(self, i: int, change: Change) -> None:
         month = self._month_of(change)
@@ -306,15 +318,22 @@ class Sorter:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._months = table.months
+        self._last: Request | None = None
         self._alone: list[Request] = []
         self._shared: dict[tuple[Action, tuple[str, ...], int | None], Request] = {}
 
     def add(self, action: Action, columns: tuple[str, ...], entry: Entry) -> None:
-        creates = new_month(self._table, action, entry.month)
+        creates = new_month(self._table, action, entry.month) if entry.month not in self._months else None
+        last = self._last
+        if last is not None and last.columns is columns and last.action is action and last.creates == creates:
+            last.entries.append(entry)  # to find the request costs the hash of all names of columns, 0.3 us
+            return
         request = self._shared.get((action, columns, creates))
         if request is None:
             request = self._shared[action, columns, creates] = Request(action, columns, [], creates)
         request.entries.append(entry)
+        self._last = request
 
     def add_alone(self, action: Action, columns: tuple[str, ...], entry: Entry) -> None:
         """For a row that must be alone in its request; it goes before all shared ones."""

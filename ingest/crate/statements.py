@@ -107,12 +107,26 @@ class Statement:
     ignores_conflict: bool = False
 
     def parameters(self, change: Change, month: int | None) -> list[Any]:
-        """One entry of bulk_args. CrateDB ignores surplus values silently, so a row of another width is a bug that must show."""
-        row = change.row if self.picks is None else [change.row[i] for i in self.picks]
-        entry = [*change.key, month, *row] if self.takes_month else [*change.key, *row]
-        if len(entry) != self.width:
-            raise ValueError(f"{len(entry)} parameters for the {self.width} of a statement, change at {change.at}")
-        return entry
+        """One entry of bulk_args."""
+        return self.bulk_args([(change, month)])[0]
+
+    def bulk_args(self, rows: Sequence[tuple[Change, int | None]]) -> list[list[Any]]:
+        """One entry per change with its month. CrateDB ignores surplus values silently, so a row of another width is a bug that
+        must show."""
+        if self.picks is not None:
+            entries = [self._picked(change, month, self.picks) for change, month in rows]
+        elif self.takes_month:
+            entries = [[*change.key, month, *change.row] for change, month in rows]
+        else:
+            entries = [[*change.key, *change.row] for change, _ in rows]
+        if set(map(len, entries)) - {self.width}:
+            wrong = next((len(entry), row[0]) for row, entry in zip(rows, entries, strict=True) if len(entry) != self.width)
+            raise ValueError(f"{wrong[0]} parameters for the {self.width} of a statement, change at {wrong[1].at}")
+        return entries
+
+    def _picked(self, change: Change, month: int | None, picks: tuple[int, ...]) -> list[Any]:
+        row = [change.row[i] for i in picks]
+        return [*change.key, month, *row] if self.takes_month else [*change.key, *row]
 
 
 class Statements:

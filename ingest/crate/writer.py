@@ -16,6 +16,7 @@ from ingest.crate.courier import BrokenOff, Courier, as_outcome
 from ingest.crate.http import HttpClient
 from ingest.crate.plan import (
     GOOD,
+    Entry,
     LookUp,
     Request,
     Step,
@@ -28,7 +29,7 @@ from ingest.crate.plan import (
     version_look_ups,
 )
 from ingest.crate.running import BLIND_WAIT_S, HIDDEN_TEXT, RUNNING, still_running
-from ingest.crate.statements import Form, Statements
+from ingest.crate.statements import Action, Form, Statements
 from ingest.crate.verdicts import as_error, of_request
 from ingest.errors import IngestError, Reject
 from ingest.flow.ports import Truncation, Unsure
@@ -95,6 +96,7 @@ class Attempt:
         self._versions_first = version_look_ups(batch) if batch.mostly_stale and statements.is_ordered else []
         self._courier = Courier(client, statements, self._changes, batch.tag, form=self._form(), max_rows=max_rows)
         self._outcomes: list[Outcome | None] = [None] * len(batch.changes)
+        self._is_begun = False  # whether some of them may be known
         self._new_months: set[int] = set()
         self._still_running: list[str] = []
 
@@ -105,6 +107,7 @@ class Attempt:
             found = self._look_up()
             self._changes[:] = stamped(self._batch.changes, found, self._batch.table)
             plan = steps(self._batch, found, stale)
+            self._is_begun = any(self._outcomes) or bool(plan.settled)
             for i, outcome in plan.settled.items():
                 self._outcomes[i] = self._outcomes[i] or outcome
             for step in plan.steps:
@@ -130,7 +133,7 @@ class Attempt:
             statements=self._courier.sent,
             new_months=frozenset(self._new_months),
             unsure=tuple(unsure),
-            codes=dict(Counter(outcome.code for outcome in outcomes if outcome.code)),
+            codes=dict(Counter([outcome.code for outcome in outcomes if outcome.code])),
         )
 
     # ------------------------------------------------------------ before
@@ -210,14 +213,25 @@ class Attempt:
             self._refresh(month, [i for i in changes if self._goes_on(i)])
 
     def _run_request(self, request: Request) -> None:
-        entries = [entry for entry in request.entries if self._goes_on(entry.change)]
-        for entry, outcome in zip(entries, self._courier.deliver(request, entries), strict=True):
+        entries = request.entries
+        if self._is_begun:
+            entries = [entry for entry in entries if self._goes_on(entry.change)]
+        outcomes = self._courier.deliver(request, entries)
+        for entry, outcome in zip(entries, outcomes, strict=True):
             self._note(entry.change, outcome)
-            if entry.month is not None and entry.month not in self._batch.table.months and outcome.fate is Fate.WRITTEN:
-                self._new_months.add(entry.month)
+        self._is_begun = True
+        if request.creates is not None or request.action is Action.PATCH:
+            self._note_months(entries, outcomes)
+
+    def _note_months(self, entries: Sequence[Entry], outcomes: Sequence[Outcome]) -> None:
+        known = self._batch.table.months
+        pairs = zip(entries, outcomes, strict=True)
+        written = {entry.month for entry, outcome in pairs if outcome.fate is Fate.WRITTEN}
+        self._new_months |= {month for month in written if month is not None and month not in known}
 
     def _note(self, i: int, outcome: Outcome) -> None:
-        self._outcomes[i] = merged(self._batch.changes[i].kind, self._outcomes[i], outcome)
+        earlier = self._outcomes[i]
+        self._outcomes[i] = outcome if earlier is None else merged(self._batch.changes[i].kind, earlier, outcome)
 
     def _goes_on(self, i: int) -> bool:
         """A change that CrateDB rejected, or that must be sent again, leaves its later steps undone."""

@@ -7,6 +7,7 @@ Owned by the loop's thread; others see copies.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ingest.flow.ledger import Settled, Ticket
@@ -45,6 +46,10 @@ class Books:
 
     def settled(self, ticket: Ticket) -> None:
         self.records[ticket.table, ENDS[ticket.worst]] += 1
+
+    def settled_run(self, tickets: Iterable[Ticket]) -> None:
+        for (table, worst), n in Counter((ticket.table, ticket.worst) for ticket in tickets).items():
+            self.records[table, ENDS[worst]] += n
 
     def total(self, end: str) -> int:
         return sum(n for (_, what), n in self.records.items() if what == end)

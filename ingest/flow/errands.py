@@ -7,7 +7,7 @@ growing waits; the records that need it wait.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,6 +23,7 @@ Name = tuple[str, Any]
 TABLES: Name = ("tables", None)
 PROBE: Name = ("probe", None)
 SHOWN_CHARS = 255  # a name may be as long as a record
+SHOWN_COLUMNS = 20  # and a record may have ten thousand of them
 TakeSchema = Callable[[int | str, tuple[str, str] | Reject], None]
 
 
@@ -149,7 +150,7 @@ class Errands:
         if adds:
             state.observer.event("info", "columns_added", table=name, columns=[column.name for column in asked])
         elif lacking and target is not None and target.mapper.unknown_policy == "ignore":
-            columns = [column.name[:SHOWN_CHARS] for column in lacking]
+            columns = [column.name[:SHOWN_CHARS] for column in lacking[:SHOWN_COLUMNS]]
             state.observer.event("warning", "fields_ignored", table=name, columns=columns, text=advice(name, lacking))
         self._intake.resume(need, now_s, now_ms)
 
@@ -245,7 +246,7 @@ class Errands:
         self._state.hand_back(self._state.tables.feeders(error.subject.removeprefix("table:")))
 
 
-def advice(table: str, lacking: Collection[NewColumn]) -> str:
+def advice(table: str, lacking: Sequence[NewColumn]) -> str:
     """What to do about fields that are left out.
 
     >>> advice("t", [NewColumn("my size", "BIGINT"), NewColumn("a.b", "")])
@@ -254,7 +255,8 @@ def advice(table: str, lacking: Collection[NewColumn]) -> str:
     parts = [f"ADD COLUMN {column.definition}" for column in lacking if column.type]
     if not parts:
         return "fields are left out whose names no column can have: name a column for each in the contract (columns.NAME.from)"
-    return f"fields without a column are left out; to keep them: ALTER TABLE {table} {', '.join(parts)}"
+    more = f" (and {len(parts) - SHOWN_COLUMNS} more)" if len(parts) > SHOWN_COLUMNS else ""
+    return f"fields without a column are left out; to keep them: ALTER TABLE {table} {', '.join(parts[:SHOWN_COLUMNS])}{more}"
 
 
 def thing(kind: str, subject: Any) -> str:

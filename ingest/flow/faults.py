@@ -66,7 +66,7 @@ class Faults:
 
     def judged(self, table: Table, entries: Sequence[Folded], outcomes: Sequence[Outcome], now_s: float) -> Sequence[Outcome]:
         """The outcomes, those of rows that are found to be poison or stuck replaced."""
-        if any(outcome is WRITTEN for outcome in outcomes):
+        if WRITTEN in outcomes:
             self._written_s = now_s
         if not self._known and CODE not in {outcome.code for outcome in outcomes}:
             return outcomes

@@ -15,14 +15,27 @@ Key = tuple[Any, ...]
 
 
 class Folded:
-    """The changes of one key: what is sent (`survivor`), and all that it stands for (`members`, in order of arrival)."""
+    """The changes of one key: what is sent (`survivor`), and all that it stands for (`members`).
 
-    __slots__ = ("members", "newest", "survivor")
+    several: the members, None while there is but one; most entries live and end so.
+    """
+
+    __slots__ = ("newest", "several", "survivor")
 
     def __init__(self, change: Change) -> None:
         self.survivor = change
         self.newest = change
-        self.members = [change]
+        self.several: list[Change] | None = None
+
+    @property
+    def members(self) -> list[Change]:
+        """In order of arrival."""
+        return self.several or [self.newest]
+
+    def join(self, change: Change) -> None:
+        if self.several is None:
+            self.several = [self.newest]
+        self.several.append(change)
 
 
 class Fold:
@@ -40,10 +53,9 @@ class Fold:
 
     def add(self, change: Change) -> bool:
         """Take the change in. False when it cannot be folded with what its key already has here."""
-        entry = self.entries.get(change.key)
-        if entry is None:
-            self.entries[change.key] = Folded(change)
-        elif not fold_in(entry, change):
+        new = Folded(change)
+        entry = self.entries.setdefault(change.key, new)
+        if entry is not new and not fold_in(entry, change):
             return False
         self.size_bytes += change.size_bytes
         return True
@@ -61,7 +73,7 @@ def fold_in(entry: Folded, change: Change) -> bool:
     if merged is None:
         return False
     entry.survivor = merged
-    entry.members.append(change)
+    entry.join(change)
     if is_newer:
         entry.newest = change
     return True

@@ -10,7 +10,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from ingest.errors import NewFields, Parked, Reject
-from ingest.flow.ledger import Settled, Ticket
+from ingest.flow.express import Ways
+from ingest.flow.going_back import compares_no_more, partitions_added
+from ingest.flow.ledger import Page, Settled, Ticket
 from ingest.flow.ports import Decoder, Router
 from ingest.flow.state import State
 from ingest.flow.tables import Target
@@ -36,25 +38,26 @@ class Intake:
         self._decoder = decoder
         self._router = router
         self._reject = reject
-        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._ways = Ways(state, decoder)
         self.truncates = Truncates(state)
 
     def admit(self, records: Sequence[Record], now_s: float, now_ms: int) -> None:
         """Take the records in; those of partitions that are handed back meanwhile are dropped, Kafka will give them again."""
         state = self._state
-        overhead = state.rules.record_overhead_bytes
-        state.handed_back.clear()
+        overhead, ledger, books, held = state.rules.record_overhead_bytes, state.ledger, state.books, state.held
+        handed_back = state.handed_back
+        handed_back.clear()
+        page: Page | None = None
         for record in records:
-            partition = self._partition(record)
-            if partition in state.handed_back or partition not in state.ledger:
-                continue
-            size = overhead + len(record.value or b"") + len(record.key or b"")
-            ticket = state.ledger.admit(partition, record, size)
-            state.books.read += 1
-            state.books.repeats += record.offset < ticket.page.known_until
-            held = state.held.get(partition)
-            if held is not None:
-                held.append(ticket)
+            if page is None or handed_back or not is_of(page, record):  # they come partition by partition
+                page = self._page(record)
+                if page is None:
+                    continue
+            ticket = ledger.admit(page, record, overhead + len(record.value or b"") + len(record.key or b""))
+            books.read += 1
+            books.repeats += record.offset < page.known_until
+            if held and (waiting := held.get(page.partition)) is not None:
+                waiting.append(ticket)
             else:
                 self._process(ticket, now_s, now_ms)
 
@@ -70,19 +73,24 @@ class Intake:
             if waiting and partition in state.held:
                 state.held[partition].extend(waiting)
 
-    def _partition(self, record: Record) -> Partition:
-        key = (record.topic, record.partition)
-        partition = self._partitions.get(key)
-        if partition is None:
-            partition = self._partitions[key] = Partition(*key)
-        return partition
+    def _page(self, record: Record) -> Page | None:
+        """The stay that the record belongs to; None where its partition is not ours, or not any longer."""
+        partition = Partition(record.topic, record.partition)
+        ledger = self._state.ledger
+        return None if partition in self._state.handed_back or partition not in ledger else ledger.page(partition)
 
     def _process(self, ticket: Ticket, now_s: float, now_ms: int) -> None:
         """Decode, route and map one record, and let it go where it belongs."""
+        express = self._ways.change(ticket, now_ms) if not self._state.added else None
+        if express is not None:
+            self._add(ticket, [express], now_s)
+            return
         stage = "decode"
         try:
             decoded = self._decoder.decode(ticket.record)
             if isinstance(decoded, Skip):
+                if decoded.resolved is not None:
+                    ticket.page.note_resolved(ticket.record.offset, decoded.resolved)
                 self._skip(ticket, decoded.reason)
                 return
             if isinstance(decoded, NeedSchema):
@@ -108,11 +116,29 @@ class Intake:
                 self._truncate(target, ticket, envelope if len(envelopes) == 1 else None, now_ms)
                 continue
             try:
-                changes.append((name, target.mapper.map(envelope, ticket.record, now_ms)))
+                change = target.mapper.map(envelope, ticket.record, now_ms)
             except NewFields as news:
                 self._state.tables.newcomers.note(name, news.columns)
                 raise Missing(("fields", name)) from None
+            if self._state.added:
+                self._look_at_added(ticket.page.partition, target, envelope, change)
+            changes.append((name, change))
+            if len(envelopes) == 1:
+                self._ways.learn(ticket, envelope, name, target, change, now_ms)
         return changes
+
+    def _look_at_added(self, partition: Partition, target: Target, envelope: Envelope, change: Change) -> None:
+        """The first row of a partition that is new in its topic. Raises Parked where its versions do not compare with those that
+        are stored: in the epoch in which that was found, and in those before."""
+        state = self._state
+        if partition not in state.added:
+            return
+        epoch, known = (change.version or "")[:2], state.added[partition]
+        if compares_no_more(change, envelope) and not target.mapper.keyed_by_position and not (known and epoch > known):
+            state.added[partition] = epoch
+            state.ledger.commit_again(partition)
+            raise partitions_added(partition, target.table.full_name)
+        del state.added[partition]
 
     def _target(self, name: str, ticket: Ticket) -> Target:
         state, partition = self._state, ticket.page.partition
@@ -140,8 +166,11 @@ class Intake:
             self._skip(ticket, "truncate")
             return
         ticket.rows_open = len(changes)
+        page = ticket.page
         for name, change in changes:
             change.ticket = ticket
+            if (source_ms := change.source_ts_ms) is not None and source_ms > page.newest_ms:
+                page.newest_ms = source_ms
             self._state.lanes.add(name, change, now_s)
 
     def _skip(self, ticket: Ticket, reason: str) -> None:
@@ -154,6 +183,11 @@ class Intake:
         partition = ticket.page.partition
         self._state.held[partition] = deque([ticket])
         self._state.needs[partition] = need
+
+
+def is_of(page: Page, record: Record) -> bool:
+    topic, number = page.partition
+    return page.is_open and record.partition == number and record.topic == topic
 
 
 def named(error: Parked, ticket: Ticket) -> Parked:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from ingest.flow.fold import Fold, Folded
 from ingest.flow.ledger import Ticket
@@ -27,7 +28,10 @@ class BatchRules:
 
 @dataclass(slots=True)
 class LaneState:
-    """One lane. `out`: the fold that a writer has; `unsure`: tags of requests that may still run on the server."""
+    """One lane. `out`: the fold that a writer has; `unsure`: tags of requests that may still run on the server.
+
+    is_busy: `Lanes` looks at it.
+    """
 
     lane: Lane
     rules: BatchRules
@@ -42,6 +46,7 @@ class LaneState:
     unsure_since_s: float = 0.0
     stale_streak: int = 0
     sent: int = 0
+    is_busy: bool = False
 
     def add(self, change: Change, now_s: float) -> None:
         """Put the change into an open fold, behind every other change of its key that it does not fold with."""
@@ -51,7 +56,7 @@ class LaneState:
             return
         if not (len(self.open) == 1 and self.open[0].add(change)):  # nearly always so, and a fifth of the long way's time
             self._add_behind(change, now_s)
-        if self._is_full(self.open[0]):
+        if is_full(self.open[0], self.rules):
             self.sealed.append(self.open.pop(0))
 
     def _add_behind(self, change: Change, now_s: float) -> None:
@@ -61,14 +66,11 @@ class LaneState:
 
     def _room_behind(self, last: int, now_s: float) -> Fold:
         """The first open fold with room behind number `last`; a new one if there is none."""
-        found = next((fold for fold in self.open[last + 1 :] if not self._is_full(fold)), None)
+        found = next((fold for fold in self.open[last + 1 :] if not is_full(fold, self.rules)), None)
         if found is None:
             found = Fold(now_s)
             self.open.append(found)
         return found
-
-    def _is_full(self, fold: Fold) -> bool:
-        return len(fold.entries) >= self.rules.max_rows or fold.size_bytes >= self.rules.max_bytes
 
     def ripe(self, now_s: float, is_flushing: bool) -> str | None:
         """Why the next batch should go now, None if it should not."""
@@ -83,6 +85,13 @@ class LaneState:
         if is_flushing:
             return "flush"
         return "linger" if now_s - self.last_sent_s >= self.rules.linger_s else None
+
+    def ripe_at_s(self) -> float:
+        """When the next batch will be ripe if nothing is added, infinite while one is out or nothing waits."""
+        if self.out is not None or not (self.redo or self.sealed or self.open):
+            return inf
+        linger_until_s = 0.0 if self.redo or self.sealed else self.last_sent_s + self.rules.linger_s
+        return max(self.resting_until_s, linger_until_s)
 
     def take(self, now_s: float) -> Fold:
         """The fold that goes next; it is out until `back`."""
@@ -140,6 +149,10 @@ class LaneState:
         self.open = list(kept_folds(self.open, is_gone))
 
 
+def is_full(fold: Fold, rules: BatchRules) -> bool:
+    return len(fold.entries) >= rules.max_rows or fold.size_bytes >= rules.max_bytes
+
+
 def fold_of(entries: Sequence[Folded], now_s: float) -> Fold:
     fold = Fold(now_s)
     fold.entries = {entry.survivor.key: entry for entry in entries}
@@ -167,6 +180,7 @@ class Lanes:
         self._slots = slots
         self._lanes: dict[Lane, LaneState] = {}
         self._busy: dict[Lane, LaneState] = {}  # of thousands of lanes only those that hold something are looked at
+        self._by_table: dict[str, dict[int, LaneState]] = {}
 
     def __iter__(self) -> Iterator[LaneState]:
         return iter(self._lanes.values())
@@ -175,15 +189,23 @@ class Lanes:
         return self._lanes[lane]
 
     def add(self, table: str, change: Change, now_s: float) -> None:
-        lane = Lane(table, change.at.partition % self._slots)
-        state = self._lanes.get(lane)
-        if state is None:
-            state = self._lanes[lane] = LaneState(lane, self._rules)
-        self._busy[lane] = state
+        slot = change.at.partition % self._slots
+        try:
+            state = self._by_table[table][slot]  # a Lane made for each change, only to find the state by it, cost 0.5 us
+        except KeyError:
+            state = self._made(Lane(table, slot))
+        if not state.is_busy:
+            state.is_busy = True
+            self._busy[state.lane] = state
         state.add(change, now_s)
 
+    def _made(self, lane: Lane) -> LaneState:
+        state = self._lanes[lane] = LaneState(lane, self._rules)
+        self._by_table.setdefault(lane.table, {})[lane.slot] = state
+        return state
+
     def of(self, table: str) -> Iterator[LaneState]:
-        return (state for lane, state in self._lanes.items() if lane.table == table)
+        return iter(self._by_table.get(table, {}).values())
 
     def are_out(self, table: str) -> bool:
         """Whether a writer has a batch for this table."""
@@ -196,10 +218,14 @@ class Lanes:
     def due(self, now_s: float, flushing: Callable[[LaneState], bool]) -> Iterator[tuple[LaneState, str]]:
         """Lanes whose next batch should go now, the longest unsent first, each with its reason."""
         for lane in [lane for lane, state in self._busy.items() if state.is_idle]:
-            del self._busy[lane]
+            self._busy.pop(lane).is_busy = False
         ripe = [(state, reason) for state in self._busy.values() if (reason := state.ripe(now_s, flushing(state)))]
         ripe.sort(key=lambda pair: pair[0].last_sent_s)
         return iter(ripe)
+
+    def ripe_in_s(self, now_s: float) -> float:
+        """Seconds until the next batch becomes ripe by time alone, infinite where none will; below 0 for one that is."""
+        return min((state.ripe_at_s() for state in self._busy.values()), default=inf) - now_s
 
     def forget(self, partitions: Collection[Partition]) -> None:
         """Drop what waits and came from closed pages of these partitions alone; batches that are out cannot be recalled."""

@@ -7,10 +7,10 @@ loop's waits in it). A page is one stay of a partition with us; whatever refers 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import IntEnum
 
-from ingest.model import Partition, Record
+from ingest.model import Partition, Record, Resolved
 
 
 class Settled(IntEnum):
@@ -46,11 +46,13 @@ class Page:
     """One stay of one partition: its admitted records in order of offset. Offsets may have gaps.
 
     held_bytes: what its tickets keep in memory; a settled record is kept until all in front of it are settled too.
+    newest_ms: newest source time among the changes of admitted records. resolved: what the source said, by offset; see
+    flow.watermarks, which alone reads both.
     """
 
     __slots__ = (
-        "admitted", "committed", "held_bytes", "is_open", "known_until", "next_offset", "partition", "read", "tickets",
-        "unsettled",
+        "admitted", "committed", "held_bytes", "is_open", "known_until", "newest_ms", "next_offset", "partition", "read",
+        "resolved", "tickets", "unsettled",
     )  # fmt: skip
 
     def __init__(self, partition: Partition, start: int) -> None:
@@ -63,6 +65,8 @@ class Page:
         self.held_bytes = 0
         self.read = 0  # records ever admitted
         self.known_until = 0  # records before this offset were read once already, by us or by an earlier owner
+        self.newest_ms = 0
+        self.resolved: deque[tuple[int, Resolved]] = deque()
         self.is_open = True
 
     def advance(self) -> int:
@@ -74,6 +78,13 @@ class Page:
             free_bytes += ticket.size_bytes
         self.held_bytes -= free_bytes
         return free_bytes
+
+    def note_resolved(self, offset: int, resolved: Resolved) -> None:
+        """The record there says this. Of those that are committed only the last is kept."""
+        said = self.resolved
+        while len(said) > 1 and said[1][0] < self.committed:
+            said.popleft()
+        said.append((offset, resolved))
 
 
 class Ledger:
@@ -110,8 +121,8 @@ class Ledger:
         self.held_bytes -= page.held_bytes
         return page.next_offset, left
 
-    def admit(self, partition: Partition, record: Record, size_bytes: int) -> Ticket:
-        page = self._pages[partition]
+    def admit(self, page: Page, record: Record, size_bytes: int) -> Ticket:
+        """Our claim on the next record of an open page."""
         page.read += 1
         ticket = Ticket(page, record, size_bytes)
         page.tickets.append(ticket)
@@ -126,7 +137,7 @@ class Ledger:
         """Settle one row of the record. True when that was its last one and its page is still open.
 
         >>> ledger = Ledger(); orders = Partition("orders", 0); ledger.open(orders, 5)
-        >>> ticket = ledger.admit(orders, Record("orders", 0, 5, 0, None, b"x"), 1)
+        >>> ticket = ledger.admit(ledger.page(orders), Record("orders", 0, 5, 0, None, b"x"), 1)
         >>> ledger.settle(ticket, Settled.WRITTEN), ledger.committable()
         (True, {Partition(topic='orders', number=0): 6})
         """
@@ -140,6 +151,22 @@ class Ledger:
         self.unsettled_records -= 1
         self.held_bytes -= page.advance()
         return True
+
+    def settle_run(self, tickets: Iterable[Ticket], how: Settled) -> list[Ticket]:
+        """As `settle`, for one row of each of these; those for which it would be True."""
+        done, pages = [], set()
+        for ticket in tickets:
+            if how > ticket.worst:
+                ticket.worst = how
+            ticket.rows_open -= 1
+            page = ticket.page
+            if not ticket.rows_open and page.is_open:
+                page.unsettled -= 1
+                pages.add(page)
+                done.append(ticket)
+        self.unsettled_records -= len(done)
+        self.held_bytes -= sum(page.advance() for page in pages)
+        return done
 
     def rewind(self, ticket: Ticket) -> int:
         """Take back the admission of this record and of all behind it, none of which may be settled; how many they are."""
@@ -160,6 +187,17 @@ class Ledger:
         if page is not None and not page.tickets and position > page.next_offset:
             page.next_offset = page.admitted = position
 
+    def go_back(self, partition: Partition, offset: int) -> None:
+        """Let the partition, of which nothing is unsettled, be read from there on; commit that although more was committed."""
+        page = self._pages[partition]
+        if offset < page.next_offset:
+            page.next_offset = page.admitted = offset
+            self.commit_again(partition)
+
+    def commit_again(self, partition: Partition) -> None:
+        """Let what may be committed be so although it was already, because of what is said beside it."""
+        self._pages[partition].committed = -1
+
     def committable(self, partitions: Collection[Partition] | None = None) -> dict[Partition, int]:
         """The next offset of each partition that advanced since it was last told to be committed."""
         pages = self._pages.values() if partitions is None else [self._pages[p] for p in partitions if p in self._pages]
@@ -169,7 +207,7 @@ class Ledger:
         """These offsets were acknowledged."""
         for partition, offset in offsets.items():
             page = self._pages.get(partition)
-            if page is not None and offset > page.committed:
+            if page is not None and page.committed < offset <= page.next_offset:  # beyond that: from before it went back
                 page.committed = offset
 
     def held_in(self, partitions: Collection[Partition]) -> int:

@@ -5,7 +5,7 @@ Each has a real and an in-memory implementation, and one contract test runs over
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from ingest.errors import IngestError, Reject
@@ -15,12 +15,18 @@ from ingest.model import (
     Decoded,
     Envelope,
     NewColumn,
+    Op,
     Partition,
     Position,
     Record,
+    Resolved,
     Result,
     Table,
 )
+
+# Begins the metadata of commits in a partition that was added to a topic which the group has read before, until it is known that
+# this does no harm; see flow.going_back.
+ADDED = "ingest.added"
 
 
 class Commit(NamedTuple):
@@ -181,11 +187,51 @@ class Registry(Protocol):
         Blocks. Raises Reject("schema.unknown") when the registry says there is none, Retry when it cannot answer."""
 
 
+class WantedField(NamedTuple):
+    """A field and what a table needs of its values on the express way; a record with any other value takes the long way.
+
+    kind, None beside all of them: text (str), bool, int (from low to high), float (a number that is exactly that double), bytes,
+    octets (bytes, behind base64 in JSON), number (as the long way gives it), scalar (none of bytes, lists and objects),
+    unread (a scalar that goes nowhere).
+    """
+
+    name: str
+    kind: str
+    low: float = 0
+    high: float = 0
+
+
+class Wanted(NamedTuple):
+    """What a table wants of all records that look like one it has seen.
+
+    row: all fields of the row, in its order. key: likewise of the Kafka key; None where the key is made of the row's key_fields.
+    ops: what may be done. moment: the field of a real image of before that names the month; before_real: the contract calls all
+    images real.
+    """
+
+    row: tuple[WantedField, ...]
+    key: tuple[WantedField, ...] | None
+    key_fields: tuple[str, ...]
+    ops: frozenset[Op]
+    moment: str | None
+    before_real: bool
+
+
+# From (topic, partition, offset, now_ms, op_name or op, text of the version, source_ts_ms, moment of before, key, *row) to the
+# change; None or Reject where only the long way knows. key: a tuple, no value None; unread fields are left out of both.
+Make = Callable[..., Change | None]
+# What the long way would make of a record; None where only that can tell. Raises nothing.
+Express = Callable[[Record, int], Change | None]
+
+
 class Decoder(Protocol):
     """The formats room: bytes to envelopes."""
 
     def decode(self, record: Record) -> Decoded:
         """Raises Reject for a record that cannot be read, Parked for a topic whose format cannot be decided."""
+
+    def express(self, record: Record, envelope: Envelope, wanted: Wanted, make: Make) -> Express | None:
+        """The express way of records like this one, which was decoded to this one envelope; None where there is none."""
 
 
 class Mapper(Protocol):
@@ -203,8 +249,15 @@ class Mapper(Protocol):
     def unknown_policy(self) -> str:
         """What becomes of fields without a column: "ignore", "extra", "reject" or "add"."""
 
+    @property
+    def keyed_by_position(self) -> bool:
+        """Whether each record is a row of its own, because its place in Kafka is in the key."""
+
     def map(self, envelope: Envelope, record: Record, now_ms: int) -> Change:
         """Raises Reject for a row that can never be stored, NewFields for one with fields that nobody was told of."""
+
+    def express(self, envelope: Envelope, record: Record) -> tuple[Wanted, Make] | None:
+        """What `map` needs of all records like this one, and what it then makes of them; None where each needs `map` itself."""
 
     def truncation(self, envelope: Envelope, record: Record, now_ms: int) -> Truncation:
         """What a truncate means. Raises Reject where it has no place in the table's order."""
@@ -224,6 +277,62 @@ class Router(Protocol):
 
     def route(self, topic: str, envelope_table: tuple[str, ...]) -> str:
         """The full name of the target table. Raises Parked when it is not decided."""
+
+
+class Mark(NamedTuple):
+    """How far one partition is stored, for the table `ingest_watermarks`. Of one stay of the partition with one worker.
+
+    stay: a number that no other stay has in this process. committed: as Kafka has acknowledged it.
+    partitions: of the topic, None if not known. tables: full names of those that it feeds, as far as seen; is_told: all of them,
+    because contracts say so. source_ms: newest source time before committed; resolved: likewise, the newest.
+    caught_up_ms: everything that the partition held at that moment, by our clock, lies before committed.
+    """
+
+    partition: Partition
+    stay: int
+    committed: int
+    partitions: int | None = None
+    tables: tuple[str, ...] = ()
+    is_told: bool = False
+    source_ms: int | None = None
+    resolved: Resolved | None = None
+    caught_up_ms: int | None = None
+
+
+class Doubt(NamedTuple):
+    """A stay of a partition of which it is not known whether the group's offset went back before it."""
+
+    partition: Partition
+    stay: int
+
+
+class Offsets(Protocol):
+    """What Kafka knows of offsets, asked by the loop's thread beside its reading."""
+
+    def ask_ends(self, partitions: Collection[Partition]) -> None:
+        """Ask for the offset after the last record of each; does not block. An older question is forgotten."""
+
+    def take_ends(self) -> Mapping[Partition, int] | None:
+        """The answer, once; None while there is none. What could not be told is left out."""
+
+    def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        """What the group has committed; those without a commit are left out. Blocks for one request; raises Retry."""
+
+
+class MarkBook(Protocol):
+    """Where marks are kept. All methods are called by the loop's thread and none blocks; the writing happens elsewhere."""
+
+    def keep(self, marks: Sequence[Mark]) -> None:
+        """Write these, and what could not be written before; a partition's newer mark takes the place of its older one."""
+
+    def doubtful(self) -> Collection[Doubt]:
+        """Stays that began before what is kept of their partition; it waits until Kafka has said what that means."""
+
+    def settle_doubt(self, committed: Mapping[Doubt, int | None]) -> None:
+        """What the group has committed of each partition, asked of Kafka after its stay became doubtful; None: nothing."""
+
+    def close(self, timeout_s: float) -> None:
+        """Write what is left, within timeout_s."""
 
 
 class Observer(Protocol):

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from ingest.errors import Parked
 from ingest.flow.books import Books
+from ingest.flow.going_back import GREW, WENT_BACK, Ages, source_went_back
 from ingest.flow.lanes import BatchRules, Lanes
 from ingest.flow.ledger import Ledger, Ticket
 from ingest.flow.parking import Parking, Place
-from ingest.flow.ports import Commit, Observer, Source
+from ingest.flow.ports import ADDED, Commit, Observer, Source
 from ingest.flow.regulator import Regulator
 from ingest.flow.second_look import SecondLook
 from ingest.flow.tables import Tables
@@ -48,12 +49,16 @@ class Rules:
 
 @dataclass(slots=True)
 class Watched:
-    """The windows of one partition. high_water: records before it were read once already, so stale ones prove nothing."""
+    """The windows of one partition. high_water: records before it were read once already, so stale ones prove nothing.
+
+    old_from: the offset at which the run of old records began that is under way, see flow.going_back.
+    """
 
     rejects: Window
     stale: Window
     high_water: int
     counted: int = 0
+    old_from: int | None = None
 
 
 @dataclass(slots=True)
@@ -63,6 +68,8 @@ class State:
     held: tickets that wait, by partition, in order; needs: for what.
     handed_back: partitions that were handed back during this poll. to_park: what will be parked at the end of this step.
     quiet: tables whose lanes send nothing, because a column is being added. second_look: rejections that are not believed yet.
+    added: partitions that are new in a topic which the group has read before, until it is known that this does no harm; each with
+    the epoch in which it does, as far as known.
     """
 
     rules: Rules
@@ -77,6 +84,7 @@ class State:
     handed_back: set[Partition] = field(default_factory=set)
     to_park: list[Parked] = field(default_factory=list)
     quiet: set[str] = field(default_factory=set)
+    added: dict[Partition, str] = field(default_factory=dict)
     second_look: SecondLook = field(default_factory=SecondLook)
     lanes: Lanes = field(init=False)
     regulator: Regulator = field(init=False)
@@ -92,6 +100,9 @@ class State:
     def open(self, partition: Partition, start: int, metadata: str) -> None:
         """Begin a stay that reads from start."""
         self.ledger.open(partition, start)
+        self.added.pop(partition, None)
+        if metadata.startswith(ADDED):
+            self.added[partition] = metadata.removeprefix(ADDED).strip()
         watched = self.watched[partition] = Watched(*from_metadata(metadata, self.rules.dlq_window))
         self.ledger.page(partition).known_until = watched.high_water
 
@@ -144,6 +155,15 @@ class State:
                 if place.kind == "topic" and partition.topic == place.name:
                     watched.rejects.clear()
                     watched.stale.clear()
+                    if place.code == GREW:
+                        self.added.pop(partition, None)
+                    if place.code == WENT_BACK:
+                        watched.high_water = max(watched.high_water, self._end_of(partition))
+
+    def _end_of(self, partition: Partition) -> int:
+        """Where the partition ends, as far as heard without asking; at least where it was read to."""
+        position, lag = self.source.position(partition), self.source.lag(partition)
+        return max((position or 0) + (lag or 0), self.ledger.page(partition).known_until)
 
     # ------------------------------------------------------------ windows
 
@@ -166,13 +186,29 @@ class State:
                 watched.rejects.add(good=max(0, read - watched.counted))
                 watched.counted = read
 
-    def stale(self, partition: Partition, fresh: int, old: int) -> None:
-        """Count rows that were newer or older than what is stored; a window of nearly only old ones parks the topic."""
-        self.watched[partition].stale.add(fresh, old)
-        rules = self.rules
+    def fresh(self, partition: Partition, records: int) -> None:
+        """Count records that are newer than what is stored."""
+        watched = self.watched[partition]
+        watched.stale.add(records)
+        watched.old_from = None
+
+    def aged(self, partition: Partition, seen: Ages) -> None:
+        """Count records of a batch in which some are older than what is stored; a window of nearly only these parks the topic."""
+        watched, rules = self.watched[partition], self.rules
+        watched.stale.add(seen.fresh, len(seen.old))
+        watched.old_from = seen.began(watched.old_from)
         windows = (w.stale for p, w in self.watched.items() if p.topic == partition.topic)
-        if old and is_over(windows, rules.dlq_window, rules.stale_max_ratio):
-            self.to_park.append(source_went_back(partition.topic, rules))
+        if seen.old and is_over(windows, rules.dlq_window, rules.stale_max_ratio):
+            self.to_park.append(source_went_back(partition.topic, rules.dlq_window))
+
+    def go_back(self, topic: str) -> None:
+        """To where the run of old records began, also in Kafka: whoever reads on, in whatever epoch, reads all of them again."""
+        going = {p: w for p, w in self.watched.items() if p.topic == topic and w.old_from is not None and p in self.ledger}
+        self.hand_back(going)
+        for partition, watched in going.items():
+            self.ledger.go_back(partition, watched.old_from or 0)
+            self.source.seek(partition, self.ledger.page(partition).next_offset)
+            watched.old_from = None
 
     # ------------------------------------------------------------ commits
 
@@ -183,7 +219,8 @@ class State:
             self._count_read(partition.topic)
             watched, page = self.watched[partition], self.ledger.page(partition)
             high_water = max(watched.high_water, page.admitted)
-            found[partition] = Commit(offset, to_metadata(watched.rejects, watched.stale, high_water))
+            metadata = to_metadata(watched.rejects, watched.stale, high_water)
+            found[partition] = Commit(offset, f"{ADDED} {self.added[partition]}" if partition in self.added else metadata)
         return found
 
 
@@ -192,14 +229,5 @@ def too_many_rejects(topic: str, rules: Rules) -> Parked:
         "topic.too_many_rejects",
         f"more than {rules.dlq_max_ratio:.0%} of the last {rules.dlq_window} records of topic {topic} were rejected: look at the "
         "dead letters' reasons, mend the table, contract or source, then `ingest unpark`",
-        subject=f"topic:{topic}",
-    )
-
-
-def source_went_back(topic: str, rules: Rules) -> Parked:
-    return Parked(
-        "topic.source_went_back",
-        f"nearly all of the last {rules.dlq_window} records of topic {topic} are older than what is stored: if the source was "
-        "rebuilt or restored, raise `epoch` in the contract; if this is a replay, `ingest unpark`",
         subject=f"topic:{topic}",
     )

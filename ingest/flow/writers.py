@@ -83,11 +83,15 @@ def run_batch(store: Store, batch: Batch) -> Report:
 class ThreadCrew:
     """One thread per store for batches, one more for errands.
 
-    stores: one per writer, at least one; each is used by its own thread alone.
+    stores: one per writer, at least one; each is used by its own thread alone. wake: called by these threads when a report is
+    there, for a loop that waits elsewhere.
     """
 
-    def __init__(self, stores: Sequence[Store], clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, stores: Sequence[Store], clock: Callable[[], float] = monotonic, wake: Callable[[], None] = lambda: None
+    ) -> None:
         self._clock = clock
+        self._wake = wake
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
         self._errands: SimpleQueue[Errand | None] = SimpleQueue()
         self._reports: SimpleQueue[Report] = SimpleQueue()
@@ -135,11 +139,16 @@ class ThreadCrew:
             self._busy_since[name] = self._clock()
             report = run_batch(store, batch)
             del self._busy_since[name]
-            self._reports.put(report)
+            self._tell(report)
+            del batch, report  # or a writer that waits would keep thousands of rows in memory
 
     def _run_errands(self) -> None:
         while (errand := self._errands.get()) is not None:
-            self._reports.put(run_errand(errand))
+            self._tell(run_errand(errand))
+
+    def _tell(self, report: Report) -> None:
+        self._reports.put(report)
+        self._wake()
 
 
 class InlineCrew:

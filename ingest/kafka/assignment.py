@@ -38,6 +38,11 @@ class Assignment(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self.told.update(starts)
         self._listener.assigned({Partition(*partition): start for partition, start in starts.items()})
 
+    def begin_anew(self, starts: Mapping[TopicPartition, Commit]) -> None:
+        """These are ours still, but what the loop knows of them is of logs that are gone."""
+        self._listener.lost([Partition(*partition) for partition in starts])
+        self.announce(starts)
+
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Without a position of its own the client would look for one, and fail where there is no commit."""
         for partition in assigned:

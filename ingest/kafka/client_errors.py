@@ -50,6 +50,9 @@ def translate(error: Exception, doing: str) -> IngestError:
         return error
     if isinstance(error, UnreadableBatch):
         return unreadable(error)
+    if type(error) is client.KafkaError and "AuthorizationFailed" in str(error):
+        # The idempotent producer tells so, as a mere text, that it was refused its number.
+        error = client.ClusterAuthorizationFailedError()
     for classes, code, text in _STOPS:
         if isinstance(error, classes):
             return Stop(code, text.format(error=type(error).__name__))

@@ -1,4 +1,5 @@
-"""The few places where kafka-python 3.0 is reached behind its public face, each with its reason; nowhere else is.
+"""The few places where kafka-python 3.0 is reached behind its public face, each with its reason; `waiting` has two more, and
+nothing else has any.
 
 Checked against the installed version at start, see `check_client`. Thread: said per function.
 """
@@ -21,6 +22,7 @@ from kafka.protocol.consumer import IsolationLevel
 
 from ingest import tls
 from ingest.errors import Stop
+from ingest.kafka import waiting
 from ingest.kafka.fast_decode import BatchHead, agrees_with_client, check_crc, is_abort_marker, read_head, records_of
 from ingest.kafka.options import SIDE
 from ingest.model import Record
@@ -132,6 +134,7 @@ def tune(consumer: KafkaConsumer) -> None:
     # The option of this name is accepted by the consumer and then lost, so that a misspelt topic would be created.
     consumer._client.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
     consumer._fetcher.PartitionRecords = decoder()  # noqa: SLF001
+    waiting.ask_no_more_than_needed(consumer)
 
 
 def forbid_creation(producer: Any) -> None:

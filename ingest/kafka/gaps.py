@@ -35,6 +35,8 @@ def parked(gap: Gap) -> Parked:
     """The parking of the topic, with what was lost and what to do."""
     where = f"{Partition(*gap.partition)} was read up to offset {gap.position} and its log holds {gap.begin} to {gap.end}"
     advice = f"load the source anew if that matters, then restart with INGEST_ON_GAP=continue to read from {gap.begin}"
+    if gap.position > gap.end and not gap.is_truncated:
+        advice += "; if what it holds now is older than what is stored, raise `version.epoch` in the contracts first"
     return Parked(
         "kafka.truncated" if gap.is_truncated else "kafka.gap",
         f"{where}, so {what_happened(gap)}: {advice}",

@@ -24,6 +24,7 @@ from ingest.model import Partition, Record
 CLIENT_LOG = logging.getLogger("kafka")
 POLL_MS = 500
 ASK_TIMEOUT_MS = 10_000
+FORGETFUL = 5
 # A broker that answers has the next record within a round trip; a whole fetch of 32 MB over a slow line takes some seconds.
 STALL_S = 20.0
 
@@ -77,8 +78,8 @@ class Peek:
         if not asked:
             return {}
         with _translated("asking for offsets"):
-            begins = self._consumer.beginning_offsets(asked, timeout_ms=ASK_TIMEOUT_MS)
-            ends = self._consumer.end_offsets(asked, timeout_ms=ASK_TIMEOUT_MS)
+            begins = self._told(self._consumer.beginning_offsets, asked)
+            ends = self._told(self._consumer.end_offsets, asked)
         return {Partition(*each): Bounds(begins[each], ends[each]) for each in asked}
 
     def offsets_at(self, partitions: Collection[Partition], moment_ms: int) -> dict[Partition, int | None]:
@@ -107,6 +108,15 @@ class Peek:
                 heard_s, at = self._clock(), now_at
             elif self._clock() - heard_s > STALL_S:
                 raise Retry("kafka.unreachable", f"no record of {partition} came from Kafka for {STALL_S:.0f} s")
+
+    def _told(self, ask: Callable[..., dict[Any, int]], asked: list[TopicPartition]) -> dict[Any, int]:
+        """While a partition is read the client forgets who leads the others, and then trips over their missing offsets."""
+        for _ in range(FORGETFUL):
+            try:
+                return ask(asked, timeout_ms=ASK_TIMEOUT_MS)
+            except KeyError:
+                self._consumer.topics()  # learns about all of them
+        raise Retry("kafka.unreachable", f"the offsets of {len(asked)} partitions are not told: try again")
 
     def _poll(self, partition: Partition) -> list[Record]:
         with _translated(f"reading {partition}"):

@@ -1,7 +1,8 @@
 """Reading from Kafka as a member of a consumer group: flow.ports.Source over kafka-python.
 
-Owns the consumer. All methods belong to the loop's thread, but for commit_now and sleep, which the client's own thread drives
-while the loop's thread waits in poll or close. Commits nothing by itself but where reading of a new topic started (see starts).
+Owns the consumer. All methods belong to the loop's thread, but for wake, which is for any, and commit_now and sleep, which the
+client's own thread drives while the loop's thread waits in poll or close. Commits nothing by itself but where reading of a new
+topic started (see starts).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from math import inf
 from typing import Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors as client
 from kafka.coordinator.base import MemberState
 
@@ -28,6 +29,8 @@ from ingest.kafka.gaps import Gap, find_gaps, parked
 from ingest.kafka.options import KafkaSettings, consumer_options
 from ingest.kafka.starts import as_offsets, starting_points
 from ingest.kafka.topics import check_names, wanted
+from ingest.kafka.unhurried import Ends, partition_count
+from ingest.kafka.waiting import Bell
 from ingest.model import Partition, Record
 
 log = logging.getLogger(__name__)
@@ -56,6 +59,8 @@ class KafkaSource:
         self._is_start_late = False
         self._end: Stop | None = None
         self._gaps: list[Gap] = []
+        self._ends = Ends()
+        self._bell = Bell()
 
     # ------------------------------------------------------------ start and end
 
@@ -99,9 +104,11 @@ class KafkaSource:
             raise self._end
         if self._gaps:
             return self._pass_gap(self._gaps.pop(0))
+        if self._commit is not None and self._commit.refusal is not None:
+            return self._fail(self._commit.refusal, "committing")
         client_seams.unblock(self._consumer)
         try:
-            found = self._consumer.poll(int(1000 * self._poll_s(timeout_s)))
+            found = self._bell.poll(self._consumer, self._poll_s(timeout_s))
         except client.OffsetOutOfRangeError as error:
             return self._note_gaps(error.args[0], is_truncated=False)
         except client.LogTruncationError as error:
@@ -112,6 +119,10 @@ class KafkaSource:
             self._announce()
         self._ask_for_more() if found else self._check_login()
         return [record for records in found.values() for record in records]
+
+    def wake(self) -> None:
+        """End the poll that waits, or the next one. Any thread."""
+        self._bell.ring()
 
     def _poll_s(self, timeout_s: float) -> float:
         if client_seams.keep_joining(self._consumer):
@@ -167,8 +178,21 @@ class KafkaSource:
             self._consumer.seek(gap.partition, gap.position)
             raise parked(gap)
         log.warning("gap_passed", extra={"partition": str(Partition(*gap.partition)), "from": gap.position, "to": gap.begin})
+        if gap.begin < gap.position:
+            return self._begin_anew(gap)
         self._consumer.seek(gap.partition, gap.begin)
         self._consumer.resume(gap.partition)
+        return []
+
+    def _begin_anew(self, gap: Gap) -> list[Record]:
+        """The log is another one. Committed at once: when it has grown past the old commit, that would pass for a place in it."""
+        try:
+            start = {gap.partition: OffsetAndMetadata(gap.begin, "", -1)}
+            self._consumer.commit(start, timeout_ms=ASK_TIMEOUT_MS)
+        except client.KafkaError as error:
+            self._gaps.append(gap)
+            return self._fail(error, "committing")
+        self._assignment.begin_anew({gap.partition: Commit(gap.begin)})
         return []
 
     def _fail(self, error: Exception, doing: str) -> list[Record]:
@@ -246,8 +270,20 @@ class KafkaSource:
             ends = self._consumer.end_offsets([TopicPartition(*each) for each in partitions], timeout_ms=ASK_TIMEOUT_MS)
         return {Partition(*partition): offset for partition, offset in ends.items()}
 
+    def ask_ends(self, partitions: Collection[Partition]) -> None:
+        self._ends.ask(self._consumer, self._held(partitions))
+
+    def take_ends(self) -> Mapping[Partition, int] | None:
+        return self._ends.take()
+
+    def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
+        with self._translated("asking for offsets"):
+            asked = [TopicPartition(*each) for each in partitions]
+            commits = client_seams.committed(self._consumer, asked, ASK_TIMEOUT_MS)
+        return {Partition(*partition): commit.offset for partition, commit in commits.items()}
+
     def partition_count(self, topic: str) -> int | None:
-        return len(self._consumer.partitions_for_topic(topic) or ()) or None
+        return partition_count(self._consumer, topic)
 
     def is_healthy(self) -> tuple[bool, str]:
         """Any thread may ask."""

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
 
 from ingest.errors import Stop
-from ingest.flow.ports import Commit
+from ingest.flow.ports import ADDED, Commit
 from ingest.kafka import client_seams
 from ingest.kafka.options import StartFrom
 from ingest.model import Partition
@@ -57,9 +57,10 @@ def _first_starts(
     at_end = [partition for partition in bare if partition.topic in new and start_from == "latest"]
     at_beginning = [partition for partition in bare if partition not in at_end]
     offsets = _offsets(consumer, at_beginning, at_end, timeout_ms)
-    consumer.commit({each: OffsetAndMetadata(offset, STARTED, -1) for each, offset in offsets.items()}, timeout_ms=timeout_ms)
+    said = {each: STARTED if each.topic in new else ADDED for each in offsets}
+    consumer.commit({each: OffsetAndMetadata(offset, said[each], -1) for each, offset in offsets.items()}, timeout_ms=timeout_ms)
     log.info("first_start", extra={"topics": sorted(new), "partitions": len(offsets), "start_from": start_from})
-    return {partition: Commit(offset) for partition, offset in offsets.items()}
+    return {each: Commit(offset, "" if said[each] == STARTED else ADDED) for each, offset in offsets.items()}
 
 
 def _is_new(consumer: KafkaConsumer, topic: str, timeout_ms: int) -> bool:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from threading import Event
 from time import monotonic, sleep
 from types import FrameType
 
+from ingest.crate.mark_book import CrateMarkBook
 from ingest.crate.writer import HttpStore
 from ingest.errors import Retry, Stop
 from ingest.flow.caught_up import CaughtUp
 from ingest.flow.loop import Loop, World
 from ingest.flow.regulator import wait_s
 from ingest.flow.tables import Tables
+from ingest.flow.watermarks import Watermarks
 from ingest.flow.writers import ThreadCrew
 from ingest.kafka.dead_letters import KafkaDeadLetters
 from ingest.kafka.source import KafkaSource
@@ -39,6 +43,8 @@ FINE, GAVE_UP = 0, 4
 SECOND_SIGNAL = 130
 # A registry's replicas learn of a new schema a moment after its producer does.
 REGISTRY_LAG_S = 3
+# Objects that are made, and not freed, between two looks for cycles among the young ones.
+GARBAGE_EVERY = 100_000
 
 
 def run(settings: Settings, until_caught_up: bool) -> int:
@@ -49,6 +55,7 @@ def run(settings: Settings, until_caught_up: bool) -> int:
     loop = build(settings, watch)
     watch.attach(Look(loop))
     heed_signals(loop)
+    collect_seldom()
     server = HttpServer(settings.http_host, settings.http_port, watch.board, watch.metrics) if settings.http_port else None
     try:
         start_patiently(loop, settings.give_up_s)
@@ -66,19 +73,27 @@ def build(settings: Settings, watch: Watch) -> Loop:
     schemas = schema_cache(Path(settings.schemas_dir), bool(settings.schema_registry_url))
     formats = TopicFormats(contracts)
     stores = [HttpStore(connect.crate_client(settings)) for _ in range(settings.writers + 1)]
+    source = KafkaSource(connect.kafka_settings(settings))
+    router = Router(contracts, default_schema=settings.crate_schema, topic_prefix=settings.topic_prefix)
     world = World(
-        source=KafkaSource(connect.kafka_settings(settings)),
-        crew=ThreadCrew(stores[1:]),
+        source=source,
+        crew=ThreadCrew(stores[1:], wake=source.wake),
         dead_letters=KafkaDeadLetters(connect.dead_letter_settings(settings)),
         errand_store=stores[0],
         decoder=decoder_of(settings, formats.of, schemas),
-        router=Router(contracts, default_schema=settings.crate_schema, topic_prefix=settings.topic_prefix),
+        router=router,
         tables=Tables(mapper_maker(contracts, settings, watch)),
         observer=watch,
         take_schema=taker(schemas),
         registry=connect.registry_client(settings, lag_s=REGISTRY_LAG_S),
+        watermarks=Watermarks(source, mark_book(settings), lru_cache(router.told)) if settings.watermarks else None,
     )
     return Loop(world, connect.rules(settings))
+
+
+def mark_book(settings: Settings) -> CrateMarkBook:
+    """It has a thread and a client of its own; one request every few seconds."""
+    return CrateMarkBook(connect.crate_client(settings), settings.crate_schema, settings.group_id)
 
 
 def mapper_maker(contracts: Sequence[Contract], settings: Settings, watch: Watch) -> Callable[[Table], Mapper]:
@@ -118,6 +133,14 @@ def rest(stopping: Event, pause_s: float) -> None:
     end_s = monotonic() + pause_s
     while not stopping.is_set() and (left_s := end_s - monotonic()) > 0:
         sleep(min(left_s, 0.1))
+
+
+def collect_seldom() -> None:
+    """Spare what is made once, and look for cycles seldom: records make none, and with Python's own 700 the collector walked over
+    the tens of thousands that are under way again and again, 12 us a record (docs/adr/0011-worker-cpu.md).
+    """
+    gc.freeze()
+    gc.set_threshold(GARBAGE_EVERY, 20, 50)
 
 
 def heed_signals(loop: Loop) -> None:
