@@ -5,13 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # What `make check` runs: quick, and without servers.
-QUICK_TESTS := $(wildcard tests/unit tests/cases tests/flow)
+QUICK_TESTS := $(wildcard tests/unit tests/cases tests/flow tests/fuzz tests/chaos/test_frame.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo format check test wheel docs clean
+.PHONY: help venv demo format check test chaos chaos-short wheel docs clean
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(READY) ## Make .venv with the pinned packages (PYTHON=python3.11 or later)
 
@@ -37,6 +37,13 @@ check: $(READY) ## Format, lint, types, and the tests that need no server
 
 test: check ## All that this machine can run; what it lacks is named in the last lines
 	$(BIN)/python -m pytest --quiet $(wildcard tests/contract tests/oracle tests/properties tests/integration tests/packaging)
+	$(BIN)/python -m tests.chaos --short --no-record
+
+chaos: $(READY) ## The fault matrix on real servers, an hour (ARGS="--row killed --seed 7" for some of it)
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-short: $(READY) ## A dozen rows of it, under a quarter of an hour
+	$(BIN)/python -m tests.chaos --short $(ARGS)
 
 wheel: $(READY) ## Build wheel and sdist into dist/, byte for byte the same for the same sources
 	$(BIN)/python -m build --no-isolation

@@ -74,12 +74,24 @@ class Process(ABC):
 
     def start(self) -> None:
         """Run it and wait until it answers."""
+        self.launch()
+        self.wait_until_up()
+
+    def launch(self) -> None:
+        """Run it, without waiting."""
         command, extra = self.command()
         # A session of its own keeps a Ctrl-C for us alone; the death signal ends it even when we are killed.
         mortal = ["setpriv", "--pdeathsig", "TERM", *command] if shutil.which("setpriv") else command
         with open(self.folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(mortal, stdout=log, stderr=log, env={**os.environ, **extra}, start_new_session=True)
-        self._wait_until_up(self._process)
+
+    def wait_until_up(self) -> None:
+        """Wait until one that was launched answers. Raises RuntimeError when it does not."""
+        process = self._process
+        if process is None or not is_soon(lambda: process.poll() is not None or self.is_up()) or process.poll() is not None:
+            tail = (self.folder / "server.log").read_text(errors="replace")[-3000:]
+            self._end(signal.SIGKILL)
+            raise RuntimeError(f"{self.name} did not start:\n{tail}")
 
     def stop(self) -> None:
         """End it in good order."""
@@ -120,12 +132,6 @@ class Process(ABC):
             process.kill()
             process.wait()
 
-    def _wait_until_up(self, process: subprocess.Popen[bytes]) -> None:
-        if not is_soon(lambda: process.poll() is not None or self.is_up()) or process.poll() is not None:
-            tail = (self.folder / "server.log").read_text(errors="replace")[-3000:]
-            self._end(signal.SIGKILL)
-            raise RuntimeError(f"{self.name} did not start:\n{tail}")
-
 
 class KafkaServer(Process):
     """One broker in KRaft mode, from the jars in a folder.
@@ -163,11 +169,17 @@ class CrateServer(Process):
     options: more settings of the node. trust: where these make it speak TLS, what we need to see that it answers.
     """
 
-    def __init__(self, home: Path, options: Mapping[str, object] | None = None, trust: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        options: Mapping[str, object] | None = None,
+        trust: ssl.SSLContext | None = None,
+        heap: str = "1g",
+    ) -> None:
         super().__init__("CrateDB", crate_version(home), free_ports(3), Path(tempfile.mkdtemp(prefix="ingest-crate-")))
         self.address = f"{'https' if trust else 'http'}://{HOST}:{self.ports[0]}"
         self.psql_port = self.ports[1]
-        self._home, self._options, self._trust = home, options or {}, trust
+        self._home, self._options, self._trust, self._heap = home, options or {}, trust, heap
         self._user = as_user(home)
         if self._user:
             shutil.chown(self.folder, self._user, self._user)
@@ -188,7 +200,7 @@ class CrateServer(Process):
         }
         user = ["setpriv", f"--reuid={self._user}", f"--regid={self._user}", "--init-groups", "--pdeathsig", "TERM"]
         become = user if self._user else []
-        environment = {"CRATE_HEAP_SIZE": "1g", "CRATE_DISABLE_GC_LOGGING": "1", "HOME": str(self.folder)}
+        environment = {"CRATE_HEAP_SIZE": self._heap, "CRATE_DISABLE_GC_LOGGING": "1", "HOME": str(self.folder)}
         if (self._home / "jdk").exists():
             environment["JAVA_HOME"] = str(self._home / "jdk")
         return [*become, str(self._home / "bin/crate"), *(f"-C{name}={value}" for name, value in options.items())], environment
