@@ -37,7 +37,7 @@ def change(kind: Kind = Kind.WRITE, n: int = 1, month: int | None = 1, key: int 
 def test_commit_stops_at_the_lowest_unsettled_record(settled: tuple[int, ...], committable: dict[Partition, int]) -> None:
     ledger = Ledger()
     ledger.open(ORDERS_3, 5)
-    tickets = {n: ledger.admit(ORDERS_3, Record("orders", 3, n, 0, None, b"x"), 1) for n in (5, 6, 7)}
+    tickets = {n: ledger.admit(ledger.page(ORDERS_3), Record("orders", 3, n, 0, None, b"x"), 1) for n in (5, 6, 7)}
     for n in settled:
         ledger.settle(tickets[n], Settled.WRITTEN)
     assert committable == ledger.committable()
@@ -48,7 +48,7 @@ def test_commit_stops_at_the_lowest_unsettled_record(settled: tuple[int, ...], c
 def test_a_settled_record_is_held_until_all_in_front_of_it_are_settled(settled: tuple[int, ...], held_bytes: int) -> None:
     ledger = Ledger()
     ledger.open(ORDERS_3, 5)
-    tickets = {n: ledger.admit(ORDERS_3, Record("orders", 3, n, 0, None, b"x"), 10) for n in (5, 6, 7)}
+    tickets = {n: ledger.admit(ledger.page(ORDERS_3), Record("orders", 3, n, 0, None, b"x"), 10) for n in (5, 6, 7)}
     for n in settled:
         ledger.settle(tickets[n], Settled.WRITTEN)
     assert held_bytes == ledger.held_bytes == ledger.held_in([ORDERS_3])
@@ -59,7 +59,7 @@ def test_a_settled_record_is_held_until_all_in_front_of_it_are_settled(settled: 
 def test_a_ticket_of_a_closed_page_settles_nothing() -> None:
     ledger = Ledger()
     ledger.open(ORDERS_3, 0)
-    ticket = ledger.admit(ORDERS_3, Record("orders", 3, 0, 0, None, b"x"), 7)
+    ticket = ledger.admit(ledger.page(ORDERS_3), Record("orders", 3, 0, 0, None, b"x"), 7)
     assert (0, [ticket]) == ledger.close(ORDERS_3)
     ledger.open(ORDERS_3, 0)
     assert not ledger.settle(ticket, Settled.WRITTEN)
@@ -72,7 +72,7 @@ def test_offsets_with_gaps_settled_in_any_order_commit_the_contiguous_part(gaps:
     ledger = Ledger()
     ledger.open(ORDERS_3, 0)
     offsets = [sum(gaps[: i + 1]) for i in range(len(gaps))]
-    tickets = {n: ledger.admit(ORDERS_3, Record("orders", 3, n, 0, None, b""), 1) for n in offsets}
+    tickets = {n: ledger.admit(ledger.page(ORDERS_3), Record("orders", 3, n, 0, None, b""), 1) for n in offsets}
     order = offsets[:]
     rng.shuffle(order)
     done: set[int] = set()
@@ -132,6 +132,15 @@ def test_a_fold_names_every_month_but_its_own() -> None:
 def test_a_patch_never_folds_over_an_older_change(older: str) -> None:
     assert merge(make(older, 1), change(Kind.PATCH, 2, a=5)) is None
     assert merge(change(Kind.PATCH, 2, a=5), make("write", 3)) is not None
+
+
+@pytest.mark.parametrize("asks", ["older", "newer"])
+def test_a_fold_looks_up_the_months_that_any_member_does_not_know(asks: str) -> None:
+    older, newer = change(n=1), change(n=2)
+    (older if asks == "older" else newer).look_up = True
+    merged = merge(older, newer)
+    assert merged is not None
+    assert merged.look_up
 
 
 def test_a_tombstone_without_a_version_never_folds_with_a_change_that_has_one() -> None:
