@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.commands import looking, serving
+from ingest.commands import looking, mending, replaying, serving
 
 app = typer.Typer(
     name="ingest",
@@ -18,6 +18,8 @@ app = typer.Typer(
 )
 app.add_typer(serving.app)
 app.add_typer(looking.app)
+app.add_typer(replaying.app)
+app.add_typer(mending.app)
 
 
 def main() -> None:

@@ -13,11 +13,16 @@ from collections.abc import Sequence
 
 from ingest.model import NewColumn
 
+# No column has a longer name, but a field may: as long as a record, and letters and logs tell it.
+NAME_MAX_CHARS = 255
+
 
 class IngestError(Exception):
     """Base of every failure that this package raises itself."""
 
     def __init__(self, code: str, text: str = "", *, column: str | None = None) -> None:
+        if column is not None and len(column) > NAME_MAX_CHARS:
+            column = f"{column[: NAME_MAX_CHARS - 1]}…"
         super().__init__(code, text, column)
         self.code = code
         self.text = text

@@ -90,7 +90,7 @@ class SourceType(NamedTuple):
     date_days: int; date_text: str; time_ms, time_us, time_ns: int since midnight; time_text: str
     ts_ms, ts_us, ts_ns: int since the epoch, `zoned` says whether it is an instant; ts_text: str with or without offset
     year: int; interval_text: str, ISO or as PostgreSQL prints it; interval_us, interval_ns: int
-    structured: mapping of the parts of a date, time or timestamp (Debezium's time.precision.mode = structured)
+    structured: mapping of the parts of a date, time or timestamp, whose names are `fields`; interval_parts: of an interval
     json: str of JSON text; any: anything JSON can say; ext_json: MongoDB's Extended JSON, parsed or (of a document) as text
     hstore: mapping of texts, or str of JSON or of PostgreSQL's own text
     bits, bits_base64: little-endian bytes with `length` bits; bits_words: CockroachDB's list of longs
@@ -157,6 +157,8 @@ def kafka_offset(version: str) -> int:
 
 
 Fields = dict[str, Any]
+# A source's word that no older change will follow in a partition: epoch ms, and its own text, of fixed width.
+Resolved = tuple[int, str]
 
 
 @dataclass(slots=True)
@@ -189,6 +191,7 @@ class Skip(NamedTuple):
     """A record that is no row: counted under `reason` ("resolved", "heartbeat", "transaction", ...)."""
 
     reason: str
+    resolved: Resolved | None = None
 
 
 class NeedSchema(NamedTuple):

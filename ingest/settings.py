@@ -126,7 +126,8 @@ class Settings(BaseSettings):
     flattened_prefix: str = knob(
         "__",
         "What Debezium puts in front of metadata where it flattens rows (`add.fields.prefix`, `add.headers.prefix`); "
-        'for one topic write `format = "flattened:PREFIX"` in its contract.',
+        'for one topic write `format = "flattened:PREFIX"` in its contract. '
+        "Fields that are renamed follow behind a blank, as in add.fields: `__ op:OPERATION,source.lsn:POS`.",
     )
     unavailable_value: UnavailableValue = knob(
         "__debezium_unavailable_value",
@@ -200,6 +201,9 @@ class Settings(BaseSettings):
     )
 
     # ---------------- Watching
+    watermarks: bool = knob(
+        True, "Whether the table `ingest_watermarks` in INGEST_CRATE_SCHEMA is made and kept: how far each table is complete."
+    )
     http_host: str = knob("127.0.0.1", "Where metrics, health and the status page listen.")
     http_port: int = knob(
         9464,

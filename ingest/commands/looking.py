@@ -1,4 +1,4 @@
-"""Commands that look into topics, records, rows and dead letters; none changes Kafka or CrateDB."""
+"""Commands that look into topics, records, rows and dead letters; none changes Kafka or CrateDB (see commands.replaying)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,20 @@ import typer
 from ingest.commands.shared import answering, load, progress, silent
 
 app = typer.Typer()
-dlq = typer.Typer(name="dlq", help="Look into the dead-letter topic.", no_args_is_help=True, rich_markup_mode=None)
+dlq = typer.Typer(
+    name="dlq", help="Look into the dead-letter topic, and replay what is mended.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(dlq)
+
+# Which letters: what `list` and `replay` have in common.
+LetterTopic = Annotated[str | None, typer.Option("--topic", help="Only letters about records of this topic.")]
+LetterTable = Annotated[str | None, typer.Option("--table", help="Only letters for this table, with or without its schema.")]
+LetterCode = Annotated[str | None, typer.Option("--code", help="Only letters with this code, or with one like `type.*`.")]
+LetterStage = Annotated[str | None, typer.Option("--stage", help="Only letters of this stage: decode, map or write.")]
+LetterSince = Annotated[
+    str | None, typer.Option("--since", help="Sent since then: 30m, 1h, 2d, or a time such as 2024-05-31T12:00.")
+]
+LetterUntil = Annotated[str | None, typer.Option("--until", help="Sent before then, written like --since.")]
 
 
 @app.command()
@@ -75,6 +87,23 @@ def why(
 
 
 @app.command()
+def watermarks(
+    table: Annotated[str | None, typer.Argument(help="A table, such as doc.orders; all of them by default.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list instead of text.")] = False,
+) -> None:
+    """Show up to when tables are complete, which partition holds each back, and why it is not known where it is not.
+
+    Example: ingest watermarks doc.orders
+    """
+    with answering():
+        values = load()
+        from ingest.tools import watermarks as tool
+
+        found = tool.watermarks(values, table)
+        typer.echo(tool.shown_as_json(found) if as_json else tool.shown(found))
+
+
+@app.command()
 def propose(
     topic: Annotated[str, typer.Argument(help="The topic that needs a table.")],
     sample: Annotated[int, typer.Option(min=1, help="Records to look at, from all partitions.")] = 1_000,
@@ -111,17 +140,18 @@ def propose(
 
 @dlq.command("list")
 def dlq_list(
-    topic: Annotated[str | None, typer.Option(help="Only letters about records of this topic.")] = None,
-    table: Annotated[str | None, typer.Option(help="Only letters for this table, with or without its schema.")] = None,
-    code: Annotated[str | None, typer.Option(help="Only letters with this code, or with one like `type.*`.")] = None,
-    stage: Annotated[str | None, typer.Option(help="Only letters of this stage: decode, map or write.")] = None,
-    since: Annotated[str | None, typer.Option(help="Sent since then: 30m, 1h, 2d, or a time such as 2024-05-31T12:00.")] = None,
-    until: Annotated[str | None, typer.Option(help="Sent before then, written like --since.")] = None,
+    topic: LetterTopic = None,
+    table: LetterTable = None,
+    code: LetterCode = None,
+    stage: LetterStage = None,
+    since: LetterSince = None,
+    until: LetterUntil = None,
     limit: Annotated[int, typer.Option(min=0, help="How many at most, the newest; 0 for all.")] = 100,
+    left: Annotated[bool, typer.Option("--left", help="Only those that were not replayed.")] = False,
     counts: Annotated[bool, typer.Option("--counts", help="Only how many there are by topic, table and code.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list instead of lines.")] = False,
 ) -> None:
-    """List dead letters, one a line: place, record, code, table, column, time, reason.
+    """List dead letters, one a line: place, record, code, table, column, time, when it was replayed, reason.
 
     Example: ingest dlq list --since 1h --code 'type.*' --counts
     """
@@ -130,7 +160,7 @@ def dlq_list(
         from ingest.tools import terminal
         from ingest.tools.dlq import Asked, listing
 
-        asked = Asked(topic, table, code, stage, since, until, limit, counts, as_json)
+        asked = Asked(topic, table, code, stage, since, until, limit, counts, as_json, left)
         answer = listing(values, asked, width=terminal.width())
         typer.echo(answer.text)
         if answer.left_out:
@@ -148,11 +178,11 @@ def dlq_show(
     """
     with answering():
         values = load()
-        from ingest.tools.dlq import page, show_letter
+        from ingest.tools.dlq import page, receipt_of, show_letter
 
         letter = show_letter(values, place)
         if value:
             sys.stdout.buffer.write(letter.record.value or b"")
             sys.stdout.buffer.flush()
         else:
-            typer.echo(page(letter))
+            typer.echo(page(letter, receipt_of(values, letter)))

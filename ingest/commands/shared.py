@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FINE, BUG, USAGE, CHECK_FAILED, GAVE_UP, INTERRUPTED = 0, 1, 2, 3, 4, 130
 # Errors that the environment or the files of the deployment cause: starting again without a change would end the same way.
 USAGE_CODES = re.compile(
-    r"(settings|contracts?|schemas|http|purge|dlq|explain|why|propose)\.|unpark\.unknown$|store\.address$|(store|kafka|registry)\.tls$|"
+    r"(settings|contracts?|schemas|http|purge|dlq|explain|why|propose|replay|verify|rebuild)\.|unpark\.unknown$|store\.address$|(store|kafka|registry)\.tls$|"
     r"kafka\.(no_topics|topic_barred|topic_pattern|option_.*|config)$"
 )
 AGE = re.compile(r"(\d{1,6})\s*(h|d|w)")

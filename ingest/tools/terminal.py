@@ -21,9 +21,14 @@ def is_coloured() -> bool:
 
 
 def looking(what: str) -> None:
-    """What is looked at just now, on a line of stderr that the next one replaces; "" wipes it. Nothing for a log."""
+    """What is looked at just now; "" wipes it."""
+    passing(f"looking at {what} ..." if what else "")
+
+
+def passing(line: str) -> None:
+    """A line of stderr that the next one replaces; "" wipes it. Nothing for a log."""
     if sys.stderr.isatty():
-        sys.stderr.write(f"\r\x1b[K{f'looking at {what} ...' if what else ''}")
+        sys.stderr.write(f"\r\x1b[K{line}")
         sys.stderr.flush()
 
 

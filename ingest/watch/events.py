@@ -111,6 +111,10 @@ EVENTS: tuple[Event, ...] = (
     Event("table_emptied", "warning", 'The source truncated a table whose contract says `truncate = "empty"`.', ("table", "at")),
     Event("schema_retry", "warning", "The schema registry did not answer.", ("code", "text", "attempt", "wait_s")),
     Event("kafka_retry", "warning", "Kafka did not answer, or not well.", ("code", "text", "wait_s")),
+    Event(
+        "watermarks_trouble", "warning", "`ingest_watermarks` could not be written; level debug while the trouble is the same.",
+        ("code", "text", "wait_s"),
+    ),
     Event("end_offsets_retry", "warning", "The ends of the topics could not be read.", ("code", "text")),
     Event("prefetch_failed", "debug", "Reading ahead failed; the next poll reads.", ("error",)),
     Event("committed", "debug", "Offsets were committed.", ("partitions",)),

@@ -62,7 +62,16 @@ def tell(plain: str, level: str, event: str, **fields: object) -> None:
     if any(isinstance(each, JsonFormatter) and each.is_asked_for for each in formatters):
         emit(logging.getLogger(ROOT), level, event, fields)
     else:
-        sys.stderr.write(f"{plain}\n")
+        sys.stderr.write(f"{''.join(map(_harmless, plain))}\n")
+
+
+def _harmless(sign: str) -> str:
+    """A sign of a sentence as a terminal may have it.
+
+    >>> "".join(map(_harmless, "a\\x1b[2J\\nb"))
+    'a\\\\x1b[2J\\nb'
+    """
+    return sign if sign.isprintable() or sign == "\n" else repr(sign)[1:-1]
 
 
 class Quiet(logging.Filter):
@@ -172,5 +181,8 @@ def _moment(record: logging.LogRecord) -> str:
 
 
 def _quoted(value: object) -> str:
+    """Signs that command a terminal are spelled out: names of fields are whatever a stranger made up."""
     text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-    return json.dumps(text, ensure_ascii=False) if not text or set(text) & set(' "=\n') else text
+    if not text or set(text) & set(' "=') or not text.isprintable():
+        return json.dumps(text, ensure_ascii=not text.replace("\n", "").isprintable())
+    return text

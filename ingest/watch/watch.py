@@ -47,7 +47,7 @@ class Watch:
 
     def batch(self, result: Result, reason: str, newest_source_ms: int | None) -> None:
         """A batch came back: one line, one observation each."""
-        batch, fates = result.batch, Counter(outcome.fate for outcome in result.outcomes)
+        batch, fates = result.batch, Counter([outcome.fate for outcome in result.outcomes])
         times_ms = [oldest_written_ms(result), newest_source_ms] if fates[Fate.WRITTEN] else []
         freshness_s = [self._wall_s() - ms / 1000 for ms in times_ms if ms is not None]
         self.metrics.batch(batch.lane.table, len(batch.changes), result.took_s, freshness_s)
@@ -93,10 +93,9 @@ class Watch:
 
 def oldest_written_ms(result: Result) -> int | None:
     """The oldest source time among the rows that were written, epoch ms; None if none of them tells one."""
-    written = (
-        change for change, outcome in zip(result.batch.changes, result.outcomes, strict=True) if outcome.fate is Fate.WRITTEN
-    )
-    return min((change.source_ts_ms for change in written if change.source_ts_ms is not None), default=None)
+    pairs = zip(result.batch.changes, result.outcomes, strict=True)
+    written = [change.source_ts_ms for change, outcome in pairs if outcome.fate is Fate.WRITTEN]
+    return min([ms for ms in written if ms is not None], default=None)
 
 
 def totals(status: Status) -> Mapping[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from typing import Any
@@ -229,6 +230,28 @@ def test_a_static_member_is_back_without_a_rebalance_of_the_others(broker: Broke
     stepping([first, again], lambda: again.held)
     assert again.held == held
     assert len(first.events) == heard
+
+
+def test_a_poll_that_waits_ends_when_it_is_woken_paused_or_not(broker: BrokerRig, member: Any) -> None:
+    topic = broker.topic()
+    broker.fill(topic, 1)
+    # A due heartbeat ends a wait as well, so none must be.
+    seldom = {"client_options": {"heartbeat_interval_ms": 100_000}, "session_timeout_ms": 300_000}
+    reader = member(topic, **seldom)
+    until(lambda: reader.records, reader)
+    for _ in range(3):
+        threading.Timer(0.3, reader.source.wake).start()
+        began_s = time.monotonic()
+        assert not reader.poll(60.0)
+        assert time.monotonic() - began_s < 40
+        reader.source.pause([Partition(topic, 0)])
+    reader.source.wake()  # nobody waits yet
+    began_s = time.monotonic()
+    reader.poll(60.0)
+    assert time.monotonic() - began_s < 40
+    reader.source.resume([Partition(topic, 0)])
+    broker.fill(topic, 1)
+    until(lambda: len(reader.records) == 2, reader)
 
 
 def test_closing_revokes_first_and_frees_the_partitions_at_once(broker: BrokerRig, member: Any) -> None:

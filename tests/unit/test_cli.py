@@ -58,7 +58,7 @@ def test_python_dash_m_is_the_console_script() -> None:
     assert re.search(r"^Python 3", found.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["run", "migrate", "check", "settings", "unpark", "purge"])
+@pytest.mark.parametrize("command", ["run", "migrate", "check", "settings", "unpark", "purge", "replay"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     code, out, _ = invoke(command, "--help")
     assert 0 == code

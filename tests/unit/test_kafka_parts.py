@@ -212,3 +212,18 @@ def test_a_transport_closed_while_it_waited_is_an_error_of_the_connection_and_no
 
     received, error = client_seams._receive(SimpleNamespace(_sock=None))
     assert (received, type(error)) == (b"", KafkaConnectionError)
+
+
+def test_a_refusal_that_the_producer_wraps_in_a_text_is_told_as_one() -> None:
+    wrapped = client.KafkaError("Unexpected error in InitProducerIdResponse: [Error 31] ClusterAuthorizationFailedError")
+    assert translate(wrapped, "sending dead letters").code == "kafka.not_authorised"
+    assert translate(client.KafkaError("something else"), "sending dead letters").code == "kafka.failed"
+
+
+def test_a_commit_that_we_may_not_make_is_told_apart_from_one_that_fails() -> None:
+    refused, failed = CommitUnderWay(10), CommitUnderWay(10)
+    refused.answer({}, client.GroupAuthorizationFailedError("g"))
+    failed.answer({}, client.CommitFailedError())
+    assert isinstance(refused.refusal, client.GroupAuthorizationFailedError)
+    assert failed.refusal is None
+    assert (refused.take_error(), failed.take_error()) == ("GroupAuthorizationFailedError", "CommitFailedError")
