@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 QUICK_TESTS := $(wildcard tests/unit tests/cases tests/flow tests/fuzz tests/chaos/test_frame.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo format check test chaos chaos-short wheel docs clean
+.PHONY: help venv demo format check test chaos chaos-short simulate mutations wheel docs clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ chaos: $(READY) ## The fault matrix on real servers, an hour (ARGS="--row killed
 
 chaos-short: $(READY) ## A dozen rows of it, under a quarter of an hour
 	$(BIN)/python -m tests.chaos --short $(ARGS)
+
+simulate: $(READY) ## Groups of workers through seeded crashes, zombies and rebalances (ARGS="5000 1": how many, from which seed)
+	PYTHONHASHSEED=0 $(BIN)/python -m tests.flow.test_group $(or $(ARGS),2000)
+
+mutations: $(READY) ## Break one rule at a time and see that a test notices (ARGS="no-seek" for one)
+	$(BIN)/python -m tests.mutations $(ARGS)
 
 wheel: $(READY) ## Build wheel and sdist into dist/, byte for byte the same for the same sources
 	$(BIN)/python -m build --no-isolation

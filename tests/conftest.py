@@ -11,7 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import hypothesis
 import pytest
+
+# How long an example takes says more about what else the machine does than about the code.
+hypothesis.settings.register_profile("ingest", deadline=None)
+hypothesis.settings.load_profile("ingest")
 
 # kafka-python 3.0 reads its schemas with a function that Python 3.11 and 3.12 call deprecated (3.13 no longer does).
 OLD_READ_TEXT = r"(read|open)_text is deprecated"
@@ -19,6 +24,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", OLD_READ_TEXT, DeprecationWarning)
     import kafka  # noqa: F401
 
+from ingest.kafka.clients import Client  # noqa: E402
 from tests.kafka_rig import BrokerRig, Member, settings_for  # noqa: E402
 from tests.servers import CrateServer, KafkaServer, Missing, Server, find_crate, find_kafka  # noqa: E402
 
@@ -145,13 +151,24 @@ def broker(request: pytest.FixtureRequest) -> BrokerRig:
     return BrokerRig(request.getfixturevalue("kafka_address"))
 
 
+@pytest.fixture(params=["kafka-python", "librdkafka"])
+def client(request: pytest.FixtureRequest) -> Client:
+    """Which client a source is made of."""
+    if request.param == "librdkafka":
+        pytest.importorskip("confluent_kafka")
+    chosen: Client = request.param
+    return chosen
+
+
 @pytest.fixture
-def member(broker: BrokerRig) -> Iterator[Callable[..., Member]]:
+def member(broker: BrokerRig, client: Client) -> Iterator[Callable[..., Member]]:
     """member(topics, group=None, **settings): a started one, closed at the end of the test."""
     with ExitStack() as stack:
 
         def join(topics: Any, group: str | None = None, *, commits_on_revoke: bool = True, **changes: Any) -> Member:
-            each = Member(settings_for(broker.address, topics, group, **changes), commits_on_revoke=commits_on_revoke)
+            each = Member(
+                settings_for(broker.address, topics, group, **changes), commits_on_revoke=commits_on_revoke, client=client
+            )
             stack.callback(each.close)
             return each.start()
 

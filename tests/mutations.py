@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
 COPIED = ("ingest", "tests", "docs", "schemas", "sql", "bench", "compose", "pyproject.toml", "README.md")
 FLOW = ("tests/flow",)
 CRATE = ("tests/unit/test_crate_plan.py", "tests/unit/test_crate_statements.py", "tests/unit/test_crate_writer.py")
+BISECT = ("tests/unit/test_crate_writer.py", "tests/unit/test_crate_properties.py")
 VERDICTS = ("tests/unit/test_crate_verdicts.py", "tests/unit/test_crate_writer.py")
 
 
@@ -60,6 +61,14 @@ MUTATIONS = (
     Mutation(
         "bare-is-written", "-2 confirms nothing", "ingest/crate/verdicts.py",
         "        return of_nothing(action)\n    return BARE", "        return of_nothing(action)\n    return WRITTEN", VERDICTS,
+    ),
+    Mutation(
+        "bare-is-stale", "a row that a busy shard left unexplained is not called stale", "ingest/crate/courier.py",
+        "is_sure = not any(", "is_sure = True or any(", BISECT,
+    ),
+    Mutation(
+        "refused-together", "a request that is refused is taken apart down to the row", "ingest/crate/courier.py",
+        "        if len(part) == 1:\n", "        if len(part) <= 2:\n", BISECT,
     ),
     Mutation(
         "nothing-is-written", "rowcount 0 confirms nothing", "ingest/crate/verdicts.py",

@@ -221,6 +221,8 @@ class Group:
         """Share the partitions out anew; who must give one up drains it first, unless it is frozen: then it is fenced."""
         able = [member for member in self.members if member.frozen_until_s <= self.clock.now_s and not member.is_fenced]
         shares = {p: self.rng.choice(able) for p in self.log} if able else {}
+        for member in self.members:
+            member.is_fenced |= member not in able  # it missed this generation, and hears of that when it thaws
         for member in able:
             if leaving := [p for p in member.positions if shares[p] is not member]:
                 member.revoke(leaving)

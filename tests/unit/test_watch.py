@@ -225,6 +225,13 @@ def test_every_query_and_alert_asks_for_series_that_there_are() -> None:
     assert set() == set(SERIES_NAME.findall(alerts)) - series.sample_names() - named_in_advice
 
 
+def test_every_alert_has_its_entry_in_the_runbook_and_no_entry_is_left_over() -> None:
+    alerts = (ROOT / "docs" / "alerts.rules.yml").read_text(encoding="utf-8")
+    named = re.findall(r"- alert: (\w+)", alerts)
+    assert [name.lower() for name in named] == re.findall(r"runbook: docs/runbook\.md#(\w+)", alerts)
+    assert named == re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8"), re.MULTILINE)
+
+
 def test_no_query_stands_twice() -> None:
     assert (
         len(queries.QUERIES) == len({query.name for query in queries.QUERIES}) == len({query.promql for query in queries.QUERIES})
