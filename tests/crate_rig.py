@@ -5,14 +5,20 @@ The server is the one that the fixture `crate_url` finds.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 from ingest.crate.http import Answer, HttpClient, parse_addresses
+from ingest.crate.pg_pipeline import PgPipeline, pg_addresses
+from ingest.crate.pg_store import PgStore
 from ingest.crate.writer import HttpStore
 from ingest.model import Batch, Change, Fate, Kind, Lane, Position, Result, Table
 
+# "http" or "pg": over which interface of CrateDB tests write that do not choose themselves.
+WRITE_PATH = os.environ.get("INGEST_TEST_WRITE_PATH", "http")
 JAN, FEB, MAR = 1704067200000, 1706745600000, 1709251200000
 ORDERED = ("v", "cdc_version", "cdc_deleted")
 DELETE = ("cdc_version", "cdc_deleted")
@@ -22,10 +28,10 @@ offsets = count()
 class Rig:
     """One schema on one server."""
 
-    def __init__(self, url: str, schema: str) -> None:
-        self.url, self.schema = url, schema
+    def __init__(self, url: str, schema: str, write_path: str = WRITE_PATH) -> None:
+        self.url, self.schema, self.write_path = url, schema, write_path
         self.client = HttpClient(parse_addresses([url]), user="crate")
-        self.store = HttpStore(self.client)
+        self.store = HttpStore(self.client) if write_path == "http" else PgStore(self.client, pipeline_to(self.client, url))
         self._names = count()
 
     def sql(self, stmt: str, args: Sequence[Any] | None = None) -> Answer:
@@ -75,6 +81,16 @@ class Rig:
             self.client.execute(f'ALTER TABLE "{self.schema}"."{name}" RESET ("blocks.read_only")')
             self.client.execute(f'DROP {kind} IF EXISTS "{self.schema}"."{name}"')
         self.store.close()
+
+
+def pg_address(client: HttpClient, url: str) -> str:
+    """host:port where the node behind this URL listens for PostgreSQL clients, as it says itself."""
+    port = client.execute("SELECT port['psql'] FROM sys.nodes").rows[0][0]
+    return f"{urlsplit(url).hostname}:{port}"
+
+
+def pipeline_to(client: HttpClient, url: str) -> PgPipeline:
+    return PgPipeline(pg_addresses(parse_addresses([url]), [pg_address(client, url)], user="crate"))
 
 
 def batch(table: Table, *changes: Change, **more: Any) -> Batch:

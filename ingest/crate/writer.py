@@ -12,7 +12,7 @@ from time import monotonic
 from typing import Any
 
 from ingest.crate import catalogue, columns, truncation
-from ingest.crate.courier import BrokenOff, Courier, as_outcome
+from ingest.crate.courier import BrokenOff, Courier, Pipeline, as_outcome
 from ingest.crate.http import HttpClient
 from ingest.crate.plan import (
     GOOD,
@@ -41,7 +41,10 @@ MAX_ROWS = 1_000_000  # no bound: the batch itself is bounded
 
 
 class HttpStore:
-    """CrateDB over HTTP. max_rows: the most rows that one request carries. blind_s: see crate.running."""
+    """CrateDB over HTTP. max_rows: the most rows that one request carries. blind_s: see crate.running.
+
+    pipeline: see crate.courier.
+    """
 
     def __init__(
         self,
@@ -50,14 +53,17 @@ class HttpStore:
         clock: Callable[[], float] = monotonic,
         max_rows: int = MAX_ROWS,
         blind_s: float = BLIND_WAIT_S,
+        pipeline: Pipeline | None = None,
     ) -> None:
         self._client, self._clock, self._max_rows, self._blind_s = client, clock, max_rows, blind_s
+        self._pipeline = pipeline
         self._statements: dict[str, Statements] = {}
 
     def write(self, batch: Batch) -> Result:
         """Apply the batch in one attempt and answer with one outcome per change; see flow.ports.Store."""
         started_s = self._clock()
-        attempt = Attempt(self._client, batch, self._statements_of(batch.table), self._max_rows, self._blind_s)
+        statements = self._statements_of(batch.table)
+        attempt = Attempt(self._client, batch, statements, self._max_rows, self._blind_s, self._pipeline)
         attempt.run()
         result = attempt.result()
         result.took_s = self._clock() - started_s
@@ -90,11 +96,21 @@ class HttpStore:
 class Attempt:
     """One attempt at one batch."""
 
-    def __init__(self, client: HttpClient, batch: Batch, statements: Statements, max_rows: int, blind_s: float) -> None:
+    def __init__(
+        self,
+        client: HttpClient,
+        batch: Batch,
+        statements: Statements,
+        max_rows: int,
+        blind_s: float,
+        pipeline: Pipeline | None = None,
+    ) -> None:
         self._client, self._batch, self._statements, self._blind_s = client, batch, statements, blind_s
         self._changes = list(batch.changes)
         self._versions_first = version_look_ups(batch) if batch.mostly_stale and statements.is_ordered else []
-        self._courier = Courier(client, statements, self._changes, batch.tag, form=self._form(), max_rows=max_rows)
+        self._courier = Courier(
+            client, statements, self._changes, batch.tag, form=self._form(), max_rows=max_rows, pipeline=pipeline
+        )
         self._outcomes: list[Outcome | None] = [None] * len(batch.changes)
         self._is_begun = False  # whether some of them may be known
         self._new_months: set[int] = set()

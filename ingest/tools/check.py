@@ -26,6 +26,7 @@ from ingest.settings import Settings
 from ingest.tools import check_crate
 from ingest.tools.check_crate import Cluster
 from ingest.tools.check_kafka import of_kafka
+from ingest.tools.check_pg import of_write_path
 from ingest.tools.check_storage import of_schema_privilege
 from ingest.tools.check_tables import of_tables
 from ingest.tools.check_words import counted, listed, size
@@ -190,6 +191,7 @@ def of_registry(settings: Settings) -> Iterator[Finding]:
 
 def _of_crate(settings: Settings, notes: Notes) -> Iterator[Finding]:
     yield from check_crate.of_addresses(settings)
+    yield from of_write_path(settings)
     yield from _with_client(settings, lambda client: _of_cluster(settings, client, notes))
 
 

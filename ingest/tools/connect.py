@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from os import getpid
 from socket import gethostname
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
-from ingest.crate.http import HttpClient, Tls, parse_addresses
+from ingest.crate.http import CONNECT_S, HttpClient, Tls, parse_addresses
+from ingest.crate.writer import HttpStore
+from ingest.errors import Stop
 from ingest.flow.lanes import BatchRules
 from ingest.flow.state import Rules
 from ingest.kafka.options import DeadLetterSettings, KafkaSettings
 from ingest.registry.client import RegistryClient
 from ingest.settings import Settings
 from ingest.tables.months import MappingRules
+
+if TYPE_CHECKING:  # psycopg is an extra
+    from ingest.crate.pg_pipeline import PgPipeline
+    from ingest.crate.pg_session import PgAddress
 
 
 class Secret(Protocol):
@@ -98,6 +104,36 @@ def crate_client(settings: Settings) -> HttpClient:
         tls=tls_of(settings),
         read_s=settings.crate_timeout_s,
     )
+
+
+def store(settings: Settings) -> HttpStore:
+    """A store for one thread, by the write path that the settings choose. Raises Stop as crate_client and pg_addresses do."""
+    if settings.write_path == "http":
+        return HttpStore(crate_client(settings))
+    addresses = pg_addresses(settings)
+    from ingest.crate.pg_store import PgStore
+
+    return PgStore(crate_client(settings), pg_pipeline(settings, addresses))
+
+
+def pg_addresses(settings: Settings) -> Sequence[PgAddress]:
+    """Raises Stop("settings.pg_missing") where psycopg is not installed, Stop("store.address")."""
+    try:
+        from ingest.crate import pg_pipeline
+    except ImportError as error:
+        text = f"INGEST_WRITE_PATH=pg needs psycopg ({error}): pip install 'cratedb-ingest[pg]'"
+        raise Stop("settings.pg_missing", text) from error
+    urls = parse_addresses(settings.crate_urls)
+    return pg_pipeline.pg_addresses(urls, settings.crate_pg_addresses, user=settings.crate_user, password=password_of(settings))
+
+
+def pg_pipeline(
+    settings: Settings, addresses: Sequence[PgAddress], *, connect_s: float = CONNECT_S, read_s: float | None = None
+) -> PgPipeline:
+    """Rows' own way to these addresses, for one thread."""
+    from ingest.crate.pg_pipeline import PgPipeline
+
+    return PgPipeline(addresses, tls=tls_of(settings), connect_s=connect_s, read_s=read_s or settings.crate_timeout_s)
 
 
 def password_of(settings: Settings) -> str | None:

@@ -22,7 +22,6 @@ from threading import current_thread, main_thread
 from time import monotonic
 from typing import NamedTuple, Protocol
 
-from ingest.crate.writer import HttpStore
 from ingest.errors import Parked, Reject, Stop
 from ingest.flow.books import Books
 from ingest.flow.caught_up import CaughtUp
@@ -262,7 +261,7 @@ def heeding_signals(loop: Loop) -> Iterator[None]:
 def world_of(rooms: Rooms, source: Finite, plan: ReplayPlan, letters: KeptLetters, registry: Registry | None) -> World:
     """The worker's objects, with what the plan puts around them."""
     settings = rooms.settings
-    stores: list[Store] = [HttpStore(connect.crate_client(settings)) for _ in range(settings.writers + 1)]
+    stores: list[Store] = [connect.store(settings) for _ in range(settings.writers + 1)]
     if plan.is_dry:
         stores = [DryStore(store) for store in stores]
     decoder: Decoder = rooms.decoder if plan.only is None else OnlyTables(rooms.decoder, rooms.router, plan.only)

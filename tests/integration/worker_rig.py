@@ -22,6 +22,8 @@ from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
 
+from ingest.crate.http import HttpClient, parse_addresses
+from tests.crate_rig import WRITE_PATH, pg_address
 from tests.oracle import kafka_io
 from tests.oracle.crate import Crate
 from tests.oracle.worker import COMMAND, Worker
@@ -220,9 +222,20 @@ class Site:
             "crate_schema": self.name,
             "schemas_dir": str(self.schemas),
             "http_port": str(port),
+            **self._write_path(),
             **env,
         }
         return {f"INGEST_{name.upper()}": value for name, value in settings.items()}
+
+    def _write_path(self) -> dict[str, str]:
+        """INGEST_TEST_WRITE_PATH=pg sends the rows of all workers over the PostgreSQL interface."""
+        if WRITE_PATH == "http":
+            return {}
+        client = HttpClient(parse_addresses([self.crate_url]), user="crate")
+        try:
+            return {"write_path": WRITE_PATH, "crate_pg_addresses": pg_address(client, self.crate_url)}
+        finally:
+            client.close()
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from ingest.crate.http import Answer
 from ingest.crate.writer import HttpStore
 from ingest.errors import Retry, Stop
@@ -160,17 +162,63 @@ def test_verdicts_of_a_request_that_may_create_a_partition_are_believed_at_the_s
     assert (["store.text_too_long", ""], frozenset({JAN})) == (codes(result), result.new_months)
 
 
-def test_verdicts_of_a_request_over_several_months_are_believed_at_the_second_sending() -> None:
-    """Somebody may have dropped one of them since the catalogue was read; the first answer then blames the wrong row."""
-    too_long = {
-        "rowcount": -2,
-        "error": {"code": 4000, "message": "SQLParseException['x' is too long for the text type of length: 3]"},
-    }
-    answers = [[{"rowcount": 1}, too_long], [too_long, {"rowcount": 1}]]
-    script = Script(lambda *_: Answer(200, {"results": answers[len(script.sent) - 1]}))
-    assert ["store.text_too_long", ""] == codes(attempt(script, write(1, JAN, "05"), write(2, FEB, "05")))
-    once = Script(lambda *_: Answer(200, {"results": answers[0]}))
-    assert (["", "store.text_too_long"], 1) == (codes(attempt(once, *writes(2))), len(once.sent))
+TOO_LONG = {
+    "rowcount": -2,
+    "error": {"code": 4000, "message": "SQLParseException['x' is too long for the text type of length: 3]"},
+}
+GONE = {"rowcount": -2, "error": {"code": 4040, "message": "IndexNotFoundException[no such index]"}}
+MONTHS = [JAN, FEB, FEB + 28 * 86_400_000, FEB + 59 * 86_400_000]
+
+
+def comes_and_goes(bad: int, *, until: int = 1_000) -> Script:
+    """A CrateDB whose months somebody drops all the time, until so many requests: it blames the row behind the bad one, but
+    where all are of one month."""
+
+    def reply(_: str, rows: Rows) -> Reply:
+        keys = [row[0] for row in rows or ()]
+        is_mixed = len({row[1] for row in rows or ()}) > 1 and len(script.sent) <= until
+        blamed = (keys.index(bad) + is_mixed) % len(keys) if bad in keys else None
+        return Answer(200, {"results": [TOO_LONG if i == blamed else {"rowcount": 1} for i in range(len(keys))]})
+
+    script = Script(reply)
+    return script
+
+
+def over_months(count: int) -> list[Change]:
+    return [write(i, MONTHS[i % 4], "05") for i in range(count)]
+
+
+@pytest.mark.parametrize("bad", range(12))
+def test_a_bad_row_is_told_from_its_neighbours_however_often_months_are_dropped(bad: int) -> None:
+    """Somebody may drop a month before each request; the answers to requests over several months then blame the wrong row."""
+    result = attempt(comes_and_goes(bad), *over_months(12), table=replace(ORDERED, months=frozenset(MONTHS)))
+    assert {bad: "store.text_too_long"} == {i: code for i, code in enumerate(codes(result)) if code}
+
+
+def test_a_verdict_over_one_month_is_believed_at_once() -> None:
+    script = comes_and_goes(1)
+    assert (["", "store.text_too_long", ""], 1) == (codes(attempt(script, *writes(3))), len(script.sent))
+
+
+def test_when_a_month_goes_under_its_own_request_no_row_of_it_is_settled() -> None:
+    """The rows that were skipped shift the results of those behind them."""
+    script = Script(lambda *_: Answer(200, {"results": [{"rowcount": 1}, GONE, TOO_LONG]}))
+    assert ["store.shard_missing"] * 3 == codes(attempt(script, *writes(3)))
+
+
+def test_what_was_not_asked_again_is_not_settled_by_the_first_answer() -> None:
+    """The first answer names a wrong row, and the server goes away before it can be asked again."""
+
+    def reply(stmt: str, rows: Rows) -> Reply:
+        return Retry("store.timeout", "slow", unknown=True) if len(script.sent) == 3 else bad.execute(stmt, None, rows)
+
+    bad = comes_and_goes(0)
+    script = Script(reply)
+    result = attempt(script, *over_months(8), table=replace(ORDERED, months=frozenset(MONTHS)))
+    assert {Fate.RETRY, Fate.WRITTEN, Fate.REJECTED} >= set(fates(result))
+    assert Fate.RETRY in fates(result)
+    assert [Fate.REJECTED] != fates(result)[1:2]
+    assert fates(result)[0] is not Fate.WRITTEN
 
 
 def test_a_sys_jobs_that_is_hidden_costs_a_wait_and_blames_no_table() -> None:
