@@ -29,9 +29,12 @@ def main() -> None:
 
 def versions() -> str:
     """The package, the interpreter and the clients."""
+    from ingest.kafka.clients import librdkafka_version
     from ingest.watch.versions import versions as read
 
-    return "\n".join(f"{name} {version}" for name, version in read().items())
+    optional = librdkafka_version()
+    lines = [f"{name} {version}" for name, version in read().items()]
+    return "\n".join([*lines, *([f"librdkafka {optional}"] if optional else [])])
 
 
 def show_version(is_asked: bool) -> None:

@@ -73,6 +73,10 @@ class Settings(BaseSettings):
 
     # ---------------- Kafka
     kafka_bootstrap_servers: Texts = knob(("localhost:9092",), "Brokers to begin with.", allowed="host:port, comma-separated")
+    kafka_client: Literal["kafka-python", "librdkafka"] = knob(
+        "kafka-python",
+        "What reads topics. `librdkafka` is experimental and needs the extra of that name, see docs/operations.md.",
+    )
     group_id: str = knob("ingest", "The consumer group. All workers that share the work have the same.")
     topics: Topics = knob(
         (), "What to read: names, or regular expressions that begin with `^`.", allowed="names and ^patterns, comma-separated"
@@ -103,7 +107,10 @@ class Settings(BaseSettings):
         low=61,
         high=600,
     )
-    write_path: Literal["http"] = knob("http", "How rows are written.")
+    write_path: Literal["http", "pg"] = knob("http", "How rows travel; `pg`: by CrateDB's PostgreSQL interface (extra `pg`).")
+    crate_pg_addresses: Texts = knob(
+        (), "Where its nodes listen for that; by default port 5432 of INGEST_CRATE_URLS.", allowed="host:port, comma-separated"
+    )
     migrate: bool = knob(False, "Whether `ingest run` applies the files in INGEST_SQL_DIR first.")
     sql_dir: str = knob("sql", "Folder of the numbered SQL files.")
     schemas_dir: str = knob("schemas", "Folder of the tables' contracts and of Avro schema files.")

@@ -12,8 +12,8 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
 
 from ingest.flow.ports import Commit
+from ingest.kafka.clients import Client, reader
 from ingest.kafka.options import KafkaSettings
-from ingest.kafka.source import KafkaSource
 from ingest.model import Partition, Record
 
 WITHIN_S = 30.0
@@ -87,11 +87,11 @@ class BrokerRig:
 
 
 class Member:
-    """A KafkaSource with a listener that commits all that was read when partitions are revoked, and notes what it heard."""
+    """A source with a listener that commits all that was read when partitions are revoked, and notes what it heard."""
 
-    def __init__(self, settings: KafkaSettings, *, commits_on_revoke: bool = True) -> None:
+    def __init__(self, settings: KafkaSettings, *, commits_on_revoke: bool = True, client: Client = "kafka-python") -> None:
         self.settings = settings
-        self.source = KafkaSource(settings)
+        self.source = reader(client, settings)
         self.commits_on_revoke = commits_on_revoke
         self.records: list[Record] = []
         self.events: list[tuple[str, frozenset[Partition]]] = []

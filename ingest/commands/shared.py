@@ -26,7 +26,7 @@ FINE, BUG, USAGE, CHECK_FAILED, GAVE_UP, INTERRUPTED = 0, 1, 2, 3, 4, 130
 # Errors that the environment or the files of the deployment cause: starting again without a change would end the same way.
 USAGE_CODES = re.compile(
     r"(settings|contracts?|schemas|http|purge|dlq|explain|why|propose|replay|verify|rebuild)\.|unpark\.unknown$|store\.address$|(store|kafka|registry)\.tls$|"
-    r"kafka\.(no_topics|topic_barred|topic_pattern|option_.*|config)$"
+    r"kafka\.(client_missing|no_topics|topic_barred|topic_pattern|option_.*|config)$"
 )
 AGE = re.compile(r"(\d{1,6})\s*(h|d|w)")
 SECONDS = {"h": 3_600, "d": 86_400, "w": 604_800}

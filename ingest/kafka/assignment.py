@@ -12,6 +12,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 
 from ingest.flow.ports import Commit, Rebalances
+from ingest.kafka.asking import as_theirs
 from ingest.model import Partition
 
 
@@ -29,18 +30,19 @@ class Assignment(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         """Whether there is something to read and nothing held back."""
         return bool(self.told) and not self.held_back
 
-    def announce(self, starts: Mapping[TopicPartition, Commit]) -> None:
+    def announce(self, starts: Mapping[Partition, Commit]) -> None:
         """These may be read from there on. The loop may pause or move them at once, so it is told last."""
-        for partition, start in starts.items():
+        theirs = as_theirs(starts)
+        for partition, start in zip(theirs, starts.values(), strict=True):
             self._consumer.seek(partition, start.offset)
-        self._consumer.resume(*starts)
-        self.held_back.difference_update(starts)
-        self.told.update(starts)
-        self._listener.assigned({Partition(*partition): start for partition, start in starts.items()})
+        self._consumer.resume(*theirs)
+        self.held_back.difference_update(theirs)
+        self.told.update(theirs)
+        self._listener.assigned(starts)
 
-    def begin_anew(self, starts: Mapping[TopicPartition, Commit]) -> None:
+    def begin_anew(self, starts: Mapping[Partition, Commit]) -> None:
         """These are ours still, but what the loop knows of them is of logs that are gone."""
-        self._listener.lost([Partition(*partition) for partition in starts])
+        self._listener.lost(list(starts))
         self.announce(starts)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:

@@ -1,4 +1,4 @@
-"""The few places where kafka-python 3.0 is reached behind its public face, each with its reason; `waiting` has two more, and
+"""The few places where kafka-python 3.0 is reached behind its public face, each with its reason; `waiting` has three more, and
 nothing else has any.
 
 Checked against the installed version at start, see `check_client`. Thread: said per function.
@@ -135,6 +135,7 @@ def tune(consumer: KafkaConsumer) -> None:
     consumer._client.cluster.config["allow_auto_create_topics"] = False  # noqa: SLF001
     consumer._fetcher.PartitionRecords = decoder()  # noqa: SLF001
     waiting.ask_no_more_than_needed(consumer)
+    waiting.wait_while_a_heartbeat_is_late(consumer)
 
 
 def forbid_creation(producer: Any) -> None:

@@ -192,7 +192,7 @@ def _tls(options: Mapping[str, Any]) -> dict[str, Any]:
     if protocol not in ("SSL", "SASL_SSL"):
         _refuse_idle(sorted(name for name in options if name.startswith("ssl_")), protocol)
         return {}
-    context = _context(options)
+    context = tls_context(options)
     return {"ssl_context": context} if options.get("ssl_ciphers") or options.get("ssl_crlfile") else {}
 
 
@@ -202,7 +202,8 @@ def _refuse_idle(names: list[str], protocol: str) -> None:
         raise Stop("kafka.option_idle", text)
 
 
-def _context(options: Mapping[str, Any]) -> ssl.SSLContext:
+def tls_context(options: Mapping[str, Any]) -> ssl.SSLContext:
+    """What these options mean to Python. Raises Stop for files that cannot be used."""
     files = (options.get(name) for name in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password"))
     context = tls.client_context(SIDE, *files)
     context.check_hostname = options.get("ssl_check_hostname", True)

@@ -19,12 +19,12 @@ from kafka import errors as client
 from ingest.errors import IngestError, Retry, Stop
 from ingest.flow.ports import Commit, Rebalances
 from ingest.kafka import client_seams
+from ingest.kafka.asking import as_offsets
 from ingest.kafka.client_errors import translate
 from ingest.kafka.commits import CommitUnderWay
 from ingest.kafka.options import KafkaSettings, consumer_options
 from ingest.kafka.pace import Pace
 from ingest.kafka.peek import Bounds
-from ingest.kafka.starts import as_offsets
 from ingest.kafka.waiting import Bell
 from ingest.model import Partition, Record
 

@@ -14,20 +14,21 @@ from contextlib import contextmanager
 from math import inf
 from typing import Any
 
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka import errors as client
 from kafka.coordinator.base import MemberState
 
 from ingest.errors import IngestError, Retry, Stop
 from ingest.flow.ports import Commit, Rebalances
 from ingest.kafka import client_seams
+from ingest.kafka.asking import ClientQuestions, as_offsets
 from ingest.kafka.assignment import Assignment
 from ingest.kafka.client_errors import translate
 from ingest.kafka.codecs import missing_packages
 from ingest.kafka.commits import CommitUnderWay
 from ingest.kafka.gaps import Gap, find_gaps, parked
 from ingest.kafka.options import KafkaSettings, consumer_options
-from ingest.kafka.starts import as_offsets, starting_points
+from ingest.kafka.starts import starting_points
 from ingest.kafka.topics import check_names, wanted
 from ingest.kafka.unhurried import Ends, partition_count
 from ingest.kafka.waiting import Bell
@@ -55,6 +56,7 @@ class KafkaSource:
         self._clock = clock
         self._consumer: Any = None
         self._assignment: Any = None
+        self._questions: Any = None
         self._commit: CommitUnderWay | None = None
         self._is_start_late = False
         self._end: Stop | None = None
@@ -84,7 +86,7 @@ class KafkaSource:
         except BaseException:
             consumer.close(autocommit=False, timeout_ms=0)
             raise
-        self._consumer = consumer
+        self._consumer, self._questions = consumer, ClientQuestions(consumer, ASK_TIMEOUT_MS)
         log.info("subscribed", extra={"topics": topics.names or topics.pattern, "group": self._settings.group_id})
 
     def close(self, timeout_s: float) -> None:
@@ -143,9 +145,9 @@ class KafkaSource:
 
     def _announce(self) -> None:
         """Find the starting points of new partitions and tell the loop. What is not found now is looked for at the next poll."""
-        held_back = sorted(self._assignment.held_back)
+        held_back = [Partition(*partition) for partition in sorted(self._assignment.held_back)]
         try:
-            starts = starting_points(self._consumer, held_back, self._settings.start_from, ASK_TIMEOUT_MS)
+            starts = starting_points(self._questions, held_back, self._settings.start_from)
         except (client.CommitFailedError, client.RebalanceInProgressError, client.RetriableError) as error:
             if not self._is_start_late:
                 log.warning("start_unknown", extra={"partitions": len(held_back), "error": type(error).__name__})
@@ -162,9 +164,9 @@ class KafkaSource:
         if not mine:
             return []
         self._consumer.pause(*mine)
-        positions = {partition: client_seams.position(self._consumer, partition) for partition in mine}
+        positions = {Partition(*partition): client_seams.position(self._consumer, partition) for partition in mine}
         try:
-            self._gaps += find_gaps(self._consumer, positions, is_truncated=is_truncated)
+            self._gaps += find_gaps(self._questions, positions, is_truncated=is_truncated)
         except client.KafkaError as error:
             self._consumer.resume(*mine)
             return self._fail(error, "asking for offsets")
@@ -175,20 +177,19 @@ class KafkaSource:
         if gap.partition not in self._assignment.told:
             return []
         if self._settings.on_gap == "park":
-            self._consumer.seek(gap.partition, gap.position)
+            self._consumer.seek(TopicPartition(*gap.partition), gap.position)
             raise parked(gap)
-        log.warning("gap_passed", extra={"partition": str(Partition(*gap.partition)), "from": gap.position, "to": gap.begin})
+        log.warning("gap_passed", extra={"partition": str(gap.partition), "from": gap.position, "to": gap.begin})
         if gap.begin < gap.position:
             return self._begin_anew(gap)
-        self._consumer.seek(gap.partition, gap.begin)
-        self._consumer.resume(gap.partition)
+        self._consumer.seek(TopicPartition(*gap.partition), gap.begin)
+        self._consumer.resume(TopicPartition(*gap.partition))
         return []
 
     def _begin_anew(self, gap: Gap) -> list[Record]:
         """The log is another one. Committed at once: when it has grown past the old commit, that would pass for a place in it."""
         try:
-            start = {gap.partition: OffsetAndMetadata(gap.begin, "", -1)}
-            self._consumer.commit(start, timeout_ms=ASK_TIMEOUT_MS)
+            self._questions.commit({gap.partition: Commit(gap.begin)})
         except client.KafkaError as error:
             self._gaps.append(gap)
             return self._fail(error, "committing")
@@ -267,8 +268,8 @@ class KafkaSource:
 
     def end_offsets(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         with self._translated("asking for end offsets"):
-            ends = self._consumer.end_offsets([TopicPartition(*each) for each in partitions], timeout_ms=ASK_TIMEOUT_MS)
-        return {Partition(*partition): offset for partition, offset in ends.items()}
+            ends: Mapping[Partition, int] = self._questions.ends(partitions)
+            return ends
 
     def ask_ends(self, partitions: Collection[Partition]) -> None:
         self._ends.ask(self._consumer, self._held(partitions))
@@ -278,9 +279,8 @@ class KafkaSource:
 
     def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         with self._translated("asking for offsets"):
-            asked = [TopicPartition(*each) for each in partitions]
-            commits = client_seams.committed(self._consumer, asked, ASK_TIMEOUT_MS)
-        return {Partition(*partition): commit.offset for partition, commit in commits.items()}
+            commits = self._questions.committed(partitions)
+        return {partition: commit.offset for partition, commit in commits.items()}
 
     def partition_count(self, topic: str) -> int | None:
         return partition_count(self._consumer, topic)

@@ -8,13 +8,11 @@ Blocking requests; loop's thread, inside poll.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping
-
-from kafka import KafkaConsumer, OffsetAndMetadata, TopicPartition
+from collections.abc import Collection, Iterable
 
 from ingest.errors import Stop
 from ingest.flow.ports import ADDED, Commit
-from ingest.kafka import client_seams
+from ingest.kafka.asking import Questions
 from ingest.kafka.options import StartFrom
 from ingest.model import Partition
 
@@ -24,15 +22,13 @@ log = logging.getLogger(__name__)
 STARTED = "ingest.started"
 
 
-def starting_points(
-    consumer: KafkaConsumer, partitions: Collection[TopicPartition], start_from: StartFrom, timeout_ms: int
-) -> dict[TopicPartition, Commit]:
+def starting_points(questions: Questions, partitions: Collection[Partition], start_from: StartFrom) -> dict[Partition, Commit]:
     """Where to start in each. Raises Stop("kafka.no_offset") under the policy `refuse`, and the client's errors."""
-    commits = client_seams.committed(consumer, partitions, timeout_ms)
+    commits = questions.committed(partitions)
     starts = {partition: _as_commit(commits[partition]) for partition in partitions if partition in commits}
     bare = [partition for partition in partitions if partition not in commits]
     if bare:
-        starts |= _first_starts(consumer, bare, start_from, timeout_ms)
+        starts |= _first_starts(questions, bare, start_from)
     return starts
 
 
@@ -45,10 +41,8 @@ def is_new_topic(metadata: Iterable[str]) -> bool:
     return all(text == STARTED for text in metadata)
 
 
-def _first_starts(
-    consumer: KafkaConsumer, bare: Collection[TopicPartition], start_from: StartFrom, timeout_ms: int
-) -> dict[TopicPartition, Commit]:
-    new = {topic for topic in {partition.topic for partition in bare} if _is_new(consumer, topic, timeout_ms)}
+def _first_starts(questions: Questions, bare: Collection[Partition], start_from: StartFrom) -> dict[Partition, Commit]:
+    new = {topic for topic in {partition.topic for partition in bare} if _is_new(questions, topic)}
     if new and start_from == "refuse":
         raise Stop(
             "kafka.no_offset",
@@ -56,37 +50,16 @@ def _first_starts(
         )
     at_end = [partition for partition in bare if partition.topic in new and start_from == "latest"]
     at_beginning = [partition for partition in bare if partition not in at_end]
-    offsets = _offsets(consumer, at_beginning, at_end, timeout_ms)
+    offsets = {**(questions.begins(at_beginning) if at_beginning else {}), **(questions.ends(at_end) if at_end else {})}
     said = {each: STARTED if each.topic in new else ADDED for each in offsets}
-    consumer.commit({each: OffsetAndMetadata(offset, said[each], -1) for each, offset in offsets.items()}, timeout_ms=timeout_ms)
+    questions.commit({each: Commit(offset, said[each]) for each, offset in offsets.items()})
     log.info("first_start", extra={"topics": sorted(new), "partitions": len(offsets), "start_from": start_from})
     return {each: Commit(offset, "" if said[each] == STARTED else ADDED) for each, offset in offsets.items()}
 
 
-def _is_new(consumer: KafkaConsumer, topic: str, timeout_ms: int) -> bool:
-    everywhere = [TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic)]
-    return is_new_topic(commit.metadata for commit in client_seams.committed(consumer, everywhere, timeout_ms).values())
+def _is_new(questions: Questions, topic: str) -> bool:
+    return is_new_topic(commit.metadata for commit in questions.committed(questions.partitions_of(topic)).values())
 
 
-def _offsets(
-    consumer: KafkaConsumer, at_beginning: Collection[TopicPartition], at_end: Collection[TopicPartition], timeout_ms: int
-) -> dict[TopicPartition, int]:
-    offsets: dict[TopicPartition, int] = {}
-    if at_beginning:
-        offsets |= consumer.beginning_offsets(list(at_beginning), timeout_ms=timeout_ms)
-    if at_end:
-        offsets |= consumer.end_offsets(list(at_end), timeout_ms=timeout_ms)
-    return offsets
-
-
-def _as_commit(commit: OffsetAndMetadata) -> Commit:
-    metadata = "" if commit.metadata == STARTED else commit.metadata
-    return Commit(commit.offset, metadata, commit.leader_epoch)
-
-
-def as_offsets(commits: Mapping[Partition, Commit]) -> dict[TopicPartition, OffsetAndMetadata]:
-    """Our commits as the client wants them."""
-    return {
-        TopicPartition(*partition): OffsetAndMetadata(commit.offset, commit.metadata, commit.leader_epoch)
-        for partition, commit in commits.items()
-    }
+def _as_commit(commit: Commit) -> Commit:
+    return commit._replace(metadata="") if commit.metadata == STARTED else commit

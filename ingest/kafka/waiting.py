@@ -16,6 +16,9 @@ from kafka.util import Timer
 
 from ingest.model import Record
 
+# As long as the loop's own polls are at most.
+LATE_POLL_S = 0.2
+
 
 def ask_no_more_than_needed(consumer: KafkaConsumer) -> None:
     """Each poll asks the client's thread whether it knows the coordinator, and waits for the answer, which takes two switches of
@@ -29,6 +32,16 @@ def ask_no_more_than_needed(consumer: KafkaConsumer) -> None:
         return (known is not None and not client.is_disconnected(known)) or bool(ask(timeout_ms=timeout_ms))
 
     coordinator.ensure_coordinator_ready = ensure
+
+
+def wait_while_a_heartbeat_is_late(consumer: KafkaConsumer) -> None:
+    """Polls wait no longer than until the next heartbeat is due, so not at all while a broker that hangs owes us the answer to
+    one: they spin, and each leaves a callback with the fetch that is out, 25 MB a second in all (seen with 3.0.12). Heartbeats go
+    out from the client's own thread, whether a poll waits or not. Loop's thread.
+    """
+    coordinator = consumer._coordinator  # noqa: SLF001
+    due_s = coordinator.time_to_next_poll
+    coordinator.time_to_next_poll = lambda: max(LATE_POLL_S, due_s())
 
 
 class Bell:

@@ -15,7 +15,6 @@ from time import monotonic, sleep
 from types import FrameType
 
 from ingest.crate.mark_book import CrateMarkBook
-from ingest.crate.writer import HttpStore
 from ingest.errors import Retry, Stop
 from ingest.flow.caught_up import CaughtUp
 from ingest.flow.loop import Loop, World
@@ -23,8 +22,8 @@ from ingest.flow.regulator import wait_s
 from ingest.flow.tables import Tables
 from ingest.flow.watermarks import Watermarks
 from ingest.flow.writers import ThreadCrew
+from ingest.kafka.clients import reader
 from ingest.kafka.dead_letters import KafkaDeadLetters
-from ingest.kafka.source import KafkaSource
 from ingest.model import Table
 from ingest.settings import Settings
 from ingest.tables.contract import Contract
@@ -72,8 +71,8 @@ def build(settings: Settings, watch: Watch) -> Loop:
     contracts = contracts_of(settings)
     schemas = schema_cache(Path(settings.schemas_dir), bool(settings.schema_registry_url))
     formats = TopicFormats(contracts)
-    stores = [HttpStore(connect.crate_client(settings)) for _ in range(settings.writers + 1)]
-    source = KafkaSource(connect.kafka_settings(settings))
+    stores = [connect.store(settings) for _ in range(settings.writers + 1)]
+    source = reader(settings.kafka_client, connect.kafka_settings(settings))
     router = Router(contracts, default_schema=settings.crate_schema, topic_prefix=settings.topic_prefix)
     world = World(
         source=source,

@@ -117,6 +117,7 @@ EVENTS: tuple[Event, ...] = (
     ),
     Event("end_offsets_retry", "warning", "The ends of the topics could not be read.", ("code", "text")),
     Event("prefetch_failed", "debug", "Reading ahead failed; the next poll reads.", ("error",)),
+    Event("librdkafka", "debug", "With INGEST_KAFKA_CLIENT=librdkafka: what it said by the way.", ("error", "partition")),
     Event("committed", "debug", "Offsets were committed.", ("partitions",)),
     Event("commit_failed", "warning", "Offsets were not committed; done again.", ("text", "error", "partitions")),
     Event("parked", "error", "A table or topic waits for a person; `text` says what to do.", ("subject", "code", "text")),

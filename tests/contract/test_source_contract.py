@@ -11,7 +11,7 @@ import pytest
 from kafka import KafkaProducer, TopicPartition
 
 from ingest.errors import Parked, Stop
-from ingest.flow.ports import Commit
+from ingest.flow.ports import ADDED, Commit
 from ingest.model import Partition, Position
 from tests.kafka_rig import BrokerRig, Member, until
 
@@ -114,7 +114,7 @@ def test_a_partition_that_is_added_later_is_read_from_its_beginning(broker: Brok
     broker.admin(lambda admin: admin.create_partitions({topic: 2}))
     broker.put(topic, [(1, None, b"added", [])])
     until(lambda: reader.values == [b"new", b"added"], reader)
-    assert reader.starts[Partition(topic, 1)] == Commit(0)
+    assert reader.starts[Partition(topic, 1)] == Commit(0, ADDED)
 
 
 # ---------------------------------------------------------------- pause, seek, position
@@ -287,7 +287,8 @@ def test_a_commit_is_answered_while_the_loop_polls(broker: BrokerRig, member: An
     assert reader.source.commit_in_flight
     until(lambda: not reader.source.commit_in_flight, reader)
     assert reader.source.take_commit_error() is None
-    assert broker.committed(reader.settings.group_id, topic)[0][:2] == (7, "m")
+    committed = broker.committed(reader.settings.group_id, topic)[0]
+    assert (committed.offset, committed.metadata.rstrip("\0")) == (7, "m")
 
 
 def test_health_tells_a_member_from_one_that_is_still_joining(broker: BrokerRig, member: Any) -> None:

@@ -42,7 +42,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
 # Room -> the third-party packages that are at home there.
 HOMES: Mapping[str, frozenset[str]] = {
     "settings": frozenset({"pydantic", "pydantic_settings"}),
-    "kafka": frozenset({"kafka", "crc32c", "lz4", "zstandard", "snappy", "cramjam"}),
+    "kafka": frozenset({"kafka", "confluent_kafka", "crc32c", "lz4", "zstandard", "snappy", "cramjam"}),
     "practice": frozenset({"kafka", "crc32c", "orjson"}),
     "formats": frozenset({"msgspec", "orjson", "fastavro", "google"}),
     "tables": frozenset({"orjson"}),

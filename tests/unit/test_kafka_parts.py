@@ -6,7 +6,6 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from kafka import TopicPartition
 from kafka import errors as client
 
 from ingest.errors import Reject, Retry, Stop
@@ -18,7 +17,7 @@ from ingest.kafka.letters import bare, message, smaller
 from ingest.kafka.options import DeadLetterSettings, KafkaSettings, admin_options, consumer_options, producer_options
 from ingest.kafka.starts import STARTED, is_new_topic
 from ingest.kafka.topics import Wanted, check_names, is_barred, wanted
-from ingest.model import Record
+from ingest.model import Partition, Record
 
 # ---------------------------------------------------------------- topics
 
@@ -119,9 +118,9 @@ def test_a_topic_is_new_until_something_of_it_is_settled(metadata: list[str], is
 @pytest.mark.parametrize(
     ("gap", "code", "what"),
     [
-        (Gap(TopicPartition("t", 2), 10, 25, 90), "kafka.gap", "retention deleted 15 offsets"),
-        (Gap(TopicPartition("t", 2), 100, 0, 90), "kafka.gap", "deleted and created again"),
-        (Gap(TopicPartition("t", 2), 50, 0, 90, is_truncated=True), "kafka.truncated", "rolled back"),
+        (Gap(Partition("t", 2), 10, 25, 90), "kafka.gap", "retention deleted 15 offsets"),
+        (Gap(Partition("t", 2), 100, 0, 90), "kafka.gap", "deleted and created again"),
+        (Gap(Partition("t", 2), 50, 0, 90, is_truncated=True), "kafka.truncated", "rolled back"),
     ],
     ids=["retention", "new topic", "truncation"],
 )
