@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -22,13 +23,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "short: a row that `make chaos-short` and `make test` run as well")
 
 
+def lacks(what: str, missing: Missing) -> NoReturn:
+    """Skip, and say so in the last lines."""
+    reporting.missing[what] = f"{missing.how}; an address will not do for rows that kill it"
+    pytest.skip(f"no {what} that a test may kill: {reporting.missing[what]}")
+
+
 @pytest.fixture(scope="session")
 def chaos_kafka() -> Iterator[KafkaServer]:
     """A broker that rows may stop, kill and freeze, and leave running."""
     jars = kafka_jars()
     if isinstance(jars, Missing):
-        reporting.missing["KAFKA"] = jars.how
-        pytest.skip(f"no Kafka that a test may kill: {jars.how}")
+        lacks("KAFKA", jars)
     server = KafkaServer(jars)
     reporting.versions["KAFKA"] = server.version
     server.start()
@@ -41,8 +47,7 @@ def cratedb_home() -> Path:
     """The distribution from which nodes are started."""
     home = crate_home()
     if isinstance(home, Missing):
-        reporting.missing["CRATEDB"] = home.how
-        pytest.skip(f"no CrateDB that a test may kill: {home.how}")
+        lacks("CRATEDB", home)
     return home
 
 

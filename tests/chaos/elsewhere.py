@@ -41,6 +41,36 @@ ELSEWHERE = (
         "tests/integration/test_crate_store.py::test_a_running_request_is_recognised_by_its_tag_and_held_back_for",
     ),
     Elsewhere(
+        "kafka",
+        "A topic is deleted and made again under a running worker: it is parked, a higher `epoch` brings all of it.",
+        "tests/integration/test_sources_that_went_back.py::test_a_topic_that_is_made_anew_under_a_running_worker_is_parked_and_healed_alike",
+    ),
+    Elsewhere(
+        "kafka",
+        "The source was restored from a backup and its positions went back: parked, a higher `epoch` brings what it said since.",
+        "tests/integration/test_sources_that_went_back.py::test_a_source_that_was_restored_is_parked_and_a_higher_epoch_brings_what_it_said_since",
+    ),
+    Elsewhere(
+        "kafka",
+        "Partitions are added to a topic whose versions are offsets: parked, a higher `epoch` brings them.",
+        "tests/integration/test_sources_that_went_back.py::test_partitions_that_were_added_are_parked_where_versions_are_offsets_and_a_higher_epoch_brings_them",
+    ),
+    Elsewhere(
+        "kafka",
+        "The commit lies beyond the end of a log that was lost and written anew: parked, `INGEST_ON_GAP=continue` begins anew.",
+        "tests/integration/test_sources_that_went_back.py::test_a_commit_beyond_the_end_is_parked_and_continue_begins_anew_and_commits_it",
+    ),
+    Elsewhere(
+        "kafka",
+        "Hostile records (deep nesting, huge keys, 10,000 fields, SQL in names): neighbours are stored, memory stays bounded.",
+        "tests/integration/test_bad_neighbours.py::test_the_good_rows_beside_them_are_stored",
+    ),
+    Elsewhere(
+        "worker",
+        "One of two processes of `INGEST_WORKERS=2` is killed: it is started again, nothing is lost.",
+        "tests/integration/test_workers.py::test_a_killed_worker_is_started_again_and_nothing_is_lost",
+    ),
+    Elsewhere(
         "registry",
         "The registry is away at first, answers later.",
         "tests/integration/test_avro.py::test_a_registry_that_comes_late_is_waited_for",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -27,14 +27,23 @@ class Load:
     def __init__(self, kafka: str, prefix: str, tables: Sequence[str], seed: int, records: int, rate: float) -> None:
         self.log = Log()
         self._kafka, self._rate = kafka, rate
-        self._messages = self.log.note(stream(seed, records, prefix, tables, PARTITIONS))
+        self._messages: Iterator[Message] = stream(seed, records, prefix, tables, PARTITIONS)
         self._hurry, self._abort = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
         self._last: dict[tuple[str, int], Any] = {}
         self.trouble: BaseException | None = None
 
+    def written_by(self, write: Callable[[Message], Message]) -> None:
+        """Before the start: each message of the stream as another producer writes it."""
+        self._messages = map(write, self._messages)
+
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all of the stream was offered."""
+        return not self._thread.is_alive()
 
     def finish(self) -> None:
         """Until every record is in Kafka, where the log says that it is."""
@@ -87,7 +96,7 @@ class Load:
         while not self._abort.is_set():
             hurries = self._hurry.wait(TICK_S)
             due = 1000 if hurries else int((time.monotonic() - began_s) * self._rate) - sent
-            messages = list(islice(self._messages, max(0, due)))
+            messages = list(self.log.note(islice(self._messages, max(0, due))))
             for message in messages:
                 self._last[message.topic, message.partition] = producer.send(
                     message.topic, message.value, message.key, list(message.headers), message.partition

@@ -40,10 +40,11 @@ DEFAULTS = {"INGEST_KAFKA_SESSION_TIMEOUT_MS": "10000", "INGEST_KAFKA_HEARTBEAT_
 
 @dataclass(frozen=True)
 class Servers:
-    """What a row may break. It leaves them running."""
+    """What a row may break. It leaves them running. registry: the way to one, in the rows that need it."""
 
     kafka: KafkaServer
     crates: Sequence[CrateServer]
+    registry: Proxy | None = None
 
 
 class Member(Running):
@@ -70,7 +71,8 @@ class Times:
 class Rig:
     """proxies: one per node of CrateDB, their addresses are what workers know. seen: facts that the row adds to its line.
 
-    is_gone: a row may set it to a test for the changes whose rows somebody removed on purpose, as retention does.
+    is_gone: a row may set it to a test for the changes whose rows somebody removed on purpose, as retention does. is_ghost: to
+    one for changes that are rightly seen although newer ones of their keys exist.
     """
 
     scenario: Scenario
@@ -88,6 +90,7 @@ class Rig:
         self.seen: dict[str, Any] = {}
         self.prepared: dict[str, str] = {}
         self.is_gone: Callable[[Sent], bool] = lambda _: False
+        self.is_ghost: Callable[[Sent], bool] = lambda _: False
         self.commit_checks = 0
         self.workers: list[Member] = []
         self.topics = [topic_of(table, self.name) for table in plan.tables]

@@ -12,10 +12,11 @@ import pytest
 from tests.chaos import proxy
 from tests.chaos.conftest import Play
 from tests.chaos.proxy import Answer, Exchange, Rule
+from tests.chaos.retention import drop_month, some_month
 from tests.chaos.rig import Rig, Servers
 from tests.chaos.scenario import Scenario, parameters, rows_of, run
-from tests.oracle.log import Sent
-from tests.oracle.model import month_in
+from tests.oracle import ddl
+from tests.oracle.tables import TABLES
 
 pytestmark = [pytest.mark.chaos, pytest.mark.kafka, pytest.mark.cratedb, pytest.mark.slow]
 
@@ -83,7 +84,7 @@ def cut_in_answer(rig: Rig) -> None:
     under(rig, proxy.some(proxy.cut_in_answer, 0.5, rig.rnd), 15)
 
 
-@row(is_short=True)
+@row(is_short=True, rate=200, records=4_000)
 def cut_anywhere(rig: Rig) -> None:
     """For 12 s, connections are reset: before a request, in it, before its answer, in its answer; half of them pass."""
     cuts = (proxy.resetting, proxy.cut_in_request, proxy.cut_before_answer, proxy.cut_in_answer)
@@ -141,7 +142,7 @@ SICK = {
 }
 
 
-@row(is_short=True)
+@row(is_short=True, rate=200, records=4_000)
 def sick_answers(rig: Rig) -> None:
     """For 12 s, 7 of 10 requests are answered 429, 500, 502, 503 or 504, with CrateDB's body, another one or none."""
     answers = list(SICK.values())
@@ -166,7 +167,7 @@ def sick_answers_after_the_fact(rig: Rig) -> None:
     under(rig, rule, 15)
 
 
-@row(is_short=True)
+@row(is_short=True, rate=200, records=4_000)
 def half_of_the_rows_rejected(rig: Rig) -> None:
     """For 15 s, half of the rows of each request are not written and answered as rejected (5000); the others are."""
     under(rig, rejecting(rig.rnd.random, REJECTED), 15)
@@ -215,12 +216,6 @@ def blocked(rig: Rig, table: str, setting: str, seconds: float, months: bool = F
     assert rig.seen["said"], "no row met the block"
 
 
-def some_month(rig: Rig, table: str) -> int:
-    months = "SELECT values FROM information_schema.table_partitions WHERE table_schema = ? AND table_name = ?"
-    found = sorted(row[0]["month"] for row in rig.crate.rows(months, [rig.name, table]))
-    return int(rig.rnd.choice(found))
-
-
 @row()
 def read_only_table(rig: Rig) -> None:
     """One table is read-only (`blocks.read_only`) for 15 s."""
@@ -251,11 +246,11 @@ def shard_limit(rig: Rig) -> None:
     shards = int(rig.crate.rows("SELECT count(*) FROM sys.shards")[0][0])
     rig.crate.rows(f'SET GLOBAL TRANSIENT "cluster.max_shards_per_node" = {max(1, shards - 2)}')
     try:
-        drop_month(rig, "readings")
-        parked_until_mended(rig, "table:readings", "store.shard_limit")
+        drop_month(rig, "invoices")  # of a table without partial updates: those need the row that is gone
+        parked_until_mended(rig, "table:invoices", "store.shard_limit")
     finally:
         rig.crate.rows('RESET GLOBAL "cluster.max_shards_per_node"')
-    rig.unpark(f"table:{rig.name}.readings")
+    rig.unpark(f"table:{rig.name}.invoices")
 
 
 @row()
@@ -310,6 +305,18 @@ def table_dropped_and_made_again(rig: Rig) -> None:
     rig.rewind(rig.topic("invoices"))
 
 
+@row(books="balanced", tables=("invoices", "customers"), is_audited=False, rate=100)
+def table_made_again_at_once(rig: Rig) -> None:
+    """A table is dropped under load and made again at once with a wider type, so nobody misses it; its topic is read again."""
+    table, view = ddl.statements(TABLES["invoices"])
+    rig.crate.rows("DROP TABLE invoices")
+    rig.crate.rows(table.replace("quantity INTEGER", "quantity BIGINT"))
+    rig.crate.rows(view)
+    rig.until(lambda: rig.crate.counts("invoices")["rows"], 60, "rows arrive in the new table")
+    rig.until(lambda: rig.logged("table_reshaped"), 90, "the worker sees the new types")
+    rig.rewind(rig.topic("invoices"))
+
+
 @row(tables=("invoices", "customers"), books="balanced", rate=100)
 def table_away_for_a_while(rig: Rig) -> None:
     """A table is renamed under load and gets its name back after 30 s: parked, back by itself, nothing lost."""
@@ -338,21 +345,6 @@ def partition_dropped(rig: Rig) -> None:
     for _ in range(8):
         drop_month(rig, "invoices")
         time.sleep(1.5)
-
-
-def drop_month(rig: Rig, table: str) -> None:
-    """What was offered for the month before the drop may be gone, whatever comes behind must be there."""
-    month = some_month(rig, table)
-    rig.crate.rows(f"DELETE FROM {table} WHERE month = {month}")
-    ends, before = dict(rig.load.log.next_offset), rig.is_gone
-
-    def is_gone(sent: Sent) -> bool:
-        change = sent.change
-        if before(sent) or change is None or change.table != table or not change.values:
-            return before(sent)
-        return month_in(table, change.values) == month and sent.at.offset < ends[sent.at[:2]]
-
-    rig.is_gone = is_gone
 
 
 # ---------------------------------------------------------------- played

@@ -43,7 +43,7 @@ def admin(rig: Rig, ask: Any) -> Any:
 # ---------------------------------------------------------------- the broker goes away
 
 
-@row(is_short=True, books="balanced", rate=SLOWLY)
+@row(is_short=True, books="balanced", rate=SLOWLY, records=3_000)
 def broker_killed(rig: Rig) -> None:
     """The broker is killed (SIGKILL) and started again 5 s later."""
     rig.kafka_server.kill()
@@ -180,7 +180,7 @@ def rebalanced_every_5_s(rig: Rig) -> None:
     rig.seen |= {"joined": joined, "rebalances": rig.workers[0].log.count('"revoked"')}
 
 
-@row(is_short=True, books="balanced", rate=SLOWLY, env={"INGEST_KAFKA_GROUP_INSTANCE_ID": "the-only-one"})
+@row(books="balanced", rate=SLOWLY, env={"INGEST_KAFKA_GROUP_INSTANCE_ID": "the-only-one"})
 def static_member_fenced(rig: Rig) -> None:
     """A second worker is started with the same group.instance.id: the first ends with 4 and says so, the second goes on."""
     rig.start_worker()
@@ -188,7 +188,7 @@ def static_member_fenced(rig: Rig) -> None:
     ended_with(rig, done, "kafka.fenced", "INGEST_KAFKA_GROUP_INSTANCE_ID")
 
 
-@row(is_short=True, books="balanced", rate=SLOWLY, workers=2)
+@row(books="balanced", rate=SLOWLY, workers=2)
 def session_passed(rig: Rig) -> None:
     """One of two workers is frozen (SIGSTOP) for 20 s, twice its session: the other takes over, the frozen one comes back."""
     frozen(rig, 20)
@@ -238,7 +238,7 @@ def flip_last_byte(file: Path) -> None:
     file.write_bytes(data)
 
 
-@row(is_short=True, books="balanced", rate=SLOWLY)
+@row(books="balanced", rate=SLOWLY)
 def codec_missing(rig: Rig) -> None:
     """A worker without the package for lz4, in which all batches are: it ends with 4 and commits nothing; one with it goes on."""
     rig.stop_workers()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.brokers import Brokers, create_replicated
-from tests.chaos.conftest import Play
+from tests.chaos.conftest import Play, lacks
 from tests.chaos.rig import Rig, Servers
 from tests.chaos.scenario import Scenario, parameters, rows_of
 from tests.oracle import kafka_io
@@ -51,7 +51,7 @@ def killed(rig: Rig, number: int) -> None:
     node.start()
 
 
-@row(prepare=replicated, books="balanced")
+@row(prepare=replicated, books="balanced", rate=100)
 def leader_killed(rig: Rig) -> None:
     """The broker that leads a partition of ours is killed (SIGKILL) for 15 s; others lead meanwhile, and after."""
     topic = rig.topic("invoices")
@@ -60,7 +60,7 @@ def leader_killed(rig: Rig) -> None:
     rig.seen["leaders"] = [before, brokers(rig).leader_of(topic, 0)]
 
 
-@row(prepare=replicated, books="balanced")
+@row(prepare=replicated, books="balanced", rate=100)
 def coordinator_killed(rig: Rig) -> None:
     """The broker that coordinates the group is killed (SIGKILL) for 15 s: another one does."""
     before = brokers(rig).coordinator_of(rig.name)
@@ -95,7 +95,7 @@ def two_brokers_killed(rig: Rig) -> None:
 def cluster(chaos_crate: CrateServer) -> Iterator[Servers]:
     jars = kafka_jars()
     if isinstance(jars, Missing):
-        pytest.skip(f"no Kafka that a test may kill: {jars.how}")
+        lacks("KAFKA", jars)
     made = Brokers(jars)
     made.start_all()
     yield Servers(made, [chaos_crate])

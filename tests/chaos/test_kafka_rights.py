@@ -19,7 +19,7 @@ from kafka.admin import (
 
 from tests.chaos import judge
 from tests.chaos.brokers import GUARDED, asked
-from tests.chaos.conftest import Play
+from tests.chaos.conftest import Play, lacks
 from tests.chaos.rig import Rig, Servers
 from tests.chaos.scenario import Scenario, parameters, rows_of
 from tests.chaos.test_kafka import ended_with, told_in_time
@@ -100,7 +100,7 @@ def group_forbidden(rig: Rig) -> None:
 def guarded(chaos_crate: CrateServer) -> Iterator[Servers]:
     jars = kafka_jars()
     if isinstance(jars, Missing):
-        pytest.skip(f"no Kafka whose rights a test may change: {jars.how}")
+        lacks("KAFKA", jars)
     server = KafkaServer(jars, properties=GUARDED)
     server.start()
     yield Servers(server, [chaos_crate])

@@ -33,7 +33,7 @@ SLOWLY = 60.0
 # ---------------------------------------------------------------- it ends
 
 
-@row(is_short=True, books="balanced", rate=SLOWLY)
+@row(is_short=True, books="balanced", rate=SLOWLY / 2, records=3_000)
 def terminated_at_random(rig: Rig) -> None:
     """SIGTERM at five random moments; each time it ends with 0, its books balanced, and another one starts."""
     for _ in range(TIMES):
@@ -43,7 +43,7 @@ def terminated_at_random(rig: Rig) -> None:
         rig.start_worker()
 
 
-@row(is_short=True, books="balanced", rate=SLOWLY, env=SHORT_SESSION)
+@row(is_short=True, books="balanced", rate=SLOWLY / 2, records=3_000, env=SHORT_SESSION)
 def killed_at_random(rig: Rig) -> None:
     """SIGKILL at five random moments; another one starts at once."""
     for _ in range(TIMES):
@@ -62,9 +62,9 @@ def one_of_two_killed_at_random(rig: Rig) -> None:
 
 
 def under_way(rig: Rig) -> None:
-    """Until the worker has committed something, and then some moment later."""
+    """Until the worker has committed something, and then some moment later; at once if the load came to its end before."""
     before = rig.watch.total
-    rig.until(lambda: rig.watch.total > before, 60, "the worker commits")
+    rig.until(lambda: rig.watch.total > before or rig.load.is_over, 60, "the worker commits")
     time.sleep(rig.rnd.uniform(0.0, 2.0))
 
 
@@ -98,7 +98,7 @@ def hang(rig: Rig, part: float = 1.0) -> threading.Event:
 # ---------------------------------------------------------------- it stands still
 
 
-@row(is_short=True, books="balanced", rate=SLOWLY, workers=2)
+@row(is_short=True, books="balanced", rate=SLOWLY, records=3_000, workers=2)
 def zombie(rig: Rig) -> None:
     """One of two is frozen for 25 s, past its session, half of all requests are held; both come late: the newer row stays."""
     ends = hang(rig, 0.5)
@@ -149,7 +149,7 @@ def set_clock(rig: Rig, offset_s: float) -> None:
     new.replace(rig.folder / "offset")
 
 
-@row(is_short=True, prepare=with_a_clock, books="balanced", rate=SLOWLY)
+@row(prepare=with_a_clock, books="balanced", rate=SLOWLY)
 def clock_set_back(rig: Rig) -> None:
     """The worker's clock is set two hours back, then one hour ahead, then right again, 4 s each; it is restarted in between."""
     for number, offset_s in enumerate((-7200, 3600, 0)):
@@ -175,7 +175,7 @@ def offsets_told(rig: Rig) -> str:
 DISK_KB = 64
 
 
-@row(is_short=True, books="balanced", rate=SLOWLY)
+@row(books="balanced", rate=SLOWLY)
 def disk_full_for_logs(rig: Rig) -> None:
     """stderr goes to a disk of 64 KB that is full (tmpfs; without the right to mount, a file that may not grow)."""
     rig.stop_workers()

@@ -9,6 +9,7 @@ import urllib.request
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
+from http.client import HTTPException
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
@@ -19,7 +20,7 @@ Offsets = Mapping[tuple[str, int], int]
 
 
 class Watch:
-    """total: records that the group has committed, as last seen. grew_s: when that last grew."""
+    """total: records that the group has committed, as last seen. grew_s: when that last grew. look_s: between two looks."""
 
     def __init__(self, kafka: str, group: str) -> None:
         self._kafka, self._group = kafka, group
@@ -27,13 +28,17 @@ class Watch:
         self._urls: set[str] = set()
         self._counts: dict[str, dict[tuple[str, str], float]] = {}
         self._stop = threading.Event()
-        self.total, self.grew_s = 0, 0.0
+        self.total, self.grew_s, self.look_s = 0, 0.0, LOOK_S
         self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
         self._thread.start()
 
     def add(self, url: str) -> None:
         """Of a worker's HTTP server."""
         self._urls = {*self._urls, url}
+
+    def forget(self, url: str) -> None:
+        """Of a worker that has ended: its counts stay as last seen."""
+        self._urls = self._urls - {url}
 
     def counts(self) -> Counter[str]:
         """rows by outcome and retries by code, over all workers, each as last seen: "rows.written", "retries.store.blocked"."""
@@ -48,7 +53,7 @@ class Watch:
         self._thread.join(60)
 
     def _run(self) -> None:
-        while not self._stop.wait(LOOK_S):
+        while not self._stop.wait(self.look_s):
             self._look()
         if self._admin is not None:
             self._admin.close()
@@ -63,7 +68,7 @@ class Watch:
             self.grew_s = time.monotonic()
         self.total = max(total, self.total)
         for url in self._urls:
-            with suppress(OSError, ValueError):  # the worker is away or frozen: what it said last counts
+            with suppress(OSError, ValueError, HTTPException):  # the worker is away, frozen or ends: what it said last counts
                 self._counts[url] = scraped(url)
 
 
