@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 QUICK_TESTS := $(wildcard tests/unit tests/cases tests/flow tests/fuzz tests/chaos/test_frame.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo format check test chaos chaos-short simulate mutations wheel docs clean
+.PHONY: help venv demo format check test chaos chaos-short simulate mutations bench bench-full wheel docs clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or later is needed, $(PYTHON) is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pg,protobuf,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pg,protobuf,librdkafka,dev]'
 	@touch $@
 
 demo: $(READY) ## See the worker at work for half a minute: no servers needed (ARGS=--keep to look around)
@@ -50,6 +50,17 @@ simulate: $(READY) ## Groups of workers through seeded crashes, zombies and reba
 
 mutations: $(READY) ## Break one rule at a time and see that a test notices (ARGS="no-seek" for one)
 	$(BIN)/python -m tests.mutations $(ARGS)
+
+soak: $(READY) ## An hour of load and random faults on real servers, then judged (ARGS="--minutes 60 --seed 1")
+	$(BIN)/python bench/soak.py $(ARGS)
+
+bench: $(READY) ## Beside what others use, a quarter of an hour, into docs/benchmark (ARGS='--only "40 columns"')
+	$(BIN)/python -m bench.compare --publish $(ARGS)
+
+bench-full: $(READY) ## All streams, contenders, growth curves and latencies: hours on a quiet machine
+	$(BIN)/python -m bench.compare --full --publish $(ARGS)
+	$(BIN)/python -m bench.curves --publish
+	$(BIN)/python -m bench.latency --publish
 
 wheel: $(READY) ## Build wheel and sdist into dist/, byte for byte the same for the same sources
 	$(BIN)/python -m build --no-isolation

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROW = re.compile(r"^\| (\d+)\. [^|]* \| (`test_.*) \|$", re.MULTILINE)
-PROVED = {int(number): re.findall(r"`(test_\w+)`", tests) for number, tests in ROW.findall((ROOT / "docs/reliability.md").read_text())}
+PAGE = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+PROVED = {int(number): re.findall(r"`(test_\w+)`", tests) for number, tests in ROW.findall(PAGE)}
 
 
 def defined() -> set[str]:
