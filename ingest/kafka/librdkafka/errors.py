@@ -58,7 +58,7 @@ def as_client(error: KafkaError) -> Exception:
     """The error as kafka-python would have raised it.
 
     >>> as_client(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
-    TopicAuthorizationFailedError()
+    TopicAuthorizationFailedError('TOPIC_AUTHORIZATION_FAILED')
     """
     code = error.code()
     if code in _OWN:
