@@ -6,6 +6,7 @@ Checked against the installed version at start, see `check_client`. Thread: said
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import ssl
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 TESTED = "3.0."
 RECEIVE_BYTES = 1 << 20
 CONNECT_S = 3.0
+# One or two minutes' worth; a full collection takes some 10 ms.
+FAILURES_SWEPT = 20
 TLS = ("SSL", "SASL_SSL")
 
 
@@ -75,12 +78,13 @@ def construct(face: Callable[..., Any], options: Mapping[str, Any]) -> Any:
 
 class WatchfulClient(KafkaNetClient):  # type: ignore[misc]
     """The client's connections, with a memory for refused logins and certificates, which it only logs before it connects again,
-    for ever.
+    for ever. failures: attempts to connect that failed; swept: so many of them when `sweep` last cleaned up.
     """
 
     def __init__(self, **configs: Any) -> None:
         super().__init__(**configs)
         self.refusals: list[Exception] = []
+        self.failures = self.swept = 0
         self._connect = self._manager.get_connection
         self._manager.get_connection = self._get_connection
 
@@ -93,6 +97,7 @@ class WatchfulClient(KafkaNetClient):  # type: ignore[misc]
         return connection
 
     def _note(self, node_id: Any, error: Exception) -> None:
+        self.failures += 1
         node = self.cluster.broker_metadata(node_id)
         where = f"{node.host}:{node.port}" if node is not None else "the broker"
         if stop := tls.stop_for(error, SIDE, where):
@@ -190,6 +195,17 @@ def unblock(consumer: KafkaConsumer) -> None:
     fetcher = consumer._fetcher  # noqa: SLF001
     if fetcher._paused_partition_records and not fetcher._next_partition_records:  # noqa: SLF001
         fetcher._next_partition_records = None  # noqa: SLF001
+
+
+def sweep(consumer: KafkaConsumer) -> None:
+    """Free what failed connections left: an open socket each, and some KB, in a cycle of exceptions and frames. A collector
+    that is told to look seldom would not find them for hours, and a process has 1,024 files (seen with 3.0.12: 12 a minute
+    while the broker was away). Loop's thread.
+    """
+    client = consumer._client  # noqa: SLF001
+    if client.failures - client.swept >= FAILURES_SWEPT:
+        client.swept = client.failures
+        gc.collect()
 
 
 def refused_login(consumer: KafkaConsumer) -> str | None:

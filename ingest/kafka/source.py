@@ -119,7 +119,7 @@ class KafkaSource:
             return self._fail(error, "reading")
         if self._assignment.held_back:
             self._announce()
-        self._ask_for_more() if found else self._check_login()
+        self._ask_for_more() if found else self._check_connections()
         return [record for records in found.values() for record in records]
 
     def wake(self) -> None:
@@ -138,8 +138,9 @@ class KafkaSource:
         except client.KafkaError as error:
             log.debug("prefetch_failed", extra={"error": type(error).__name__})
 
-    def _check_login(self) -> None:
+    def _check_connections(self) -> None:
         """A refused login is otherwise seen by nobody: the client never tries again, and polls stay empty."""
+        client_seams.sweep(self._consumer)
         if refusal := client_seams.refusal(self._consumer):
             self._fail(refusal, "reading")
 

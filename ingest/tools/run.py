@@ -30,6 +30,7 @@ from ingest.tables.contract import Contract
 from ingest.tables.mapper import Mapper, compile_mapper
 from ingest.tables.routing import Router
 from ingest.tools import connect
+from ingest.tools.allocator import keep_large_blocks_apart
 from ingest.tools.rooms import TopicFormats, by_table, contracts_of, decoder_of, schema_cache, taker
 from ingest.tools.snapshot import Look
 from ingest.tools.supervise import supervise
@@ -50,6 +51,7 @@ def run(settings: Settings, until_caught_up: bool) -> int:
     """Run one worker, or INGEST_WORKERS of them; the exit code. Raises Stop for what only a person can mend."""
     if settings.workers > 1:
         return supervise(settings, until_caught_up=until_caught_up)
+    keep_large_blocks_apart()
     watch = Watch(Board(settings.health_s, settings.writer_stuck_s))
     loop = build(settings, watch)
     watch.attach(Look(loop))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import logging
+import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +16,7 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 
 from ingest.errors import Retry, Stop
 from ingest.flow.ports import Commit
+from ingest.kafka import client_seams
 from ingest.kafka.clients import Client
 from ingest.kafka.dead_letters import KafkaDeadLetters
 from ingest.kafka.options import DeadLetterSettings
@@ -73,6 +77,44 @@ def test_a_broker_that_was_away_costs_time_and_no_record(own_kafka: KafkaServer,
     assert [record.offset for record in reader.records] == list(range(200))
     until(lambda: reader.source.is_healthy()[0], reader)
     assert reader.commit({Partition(topic, 0): Commit(200)}) is None
+
+
+def test_a_broker_that_is_away_costs_no_sockets(
+    own_kafka: KafkaServer, rig: BrokerRig, join: Join, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client leaves one behind at each attempt to connect; a worker's collector would find them after hours."""
+    if client == "librdkafka":
+        pytest.skip("librdkafka closes its own sockets")
+    monkeypatch.setattr(client_seams, "FAILURES_SWEPT", 4)
+    topic = rig.topic()
+    reader = join(topic).start()
+    rig.fill(topic, 10)
+    until(lambda: len(reader.records) == 10, reader)
+    connections = reader.source._consumer._client
+    own_kafka.kill()
+    with only_swept():
+        before = open_sockets()
+        until(lambda: connections.swept >= 12, reader, within_s=120)
+        assert open_sockets() <= before + 3  # those that are being connected now
+    own_kafka.start()
+
+
+@contextmanager
+def only_swept() -> Iterator[None]:
+    """No collection but by `sweep`; and no log, because pytest keeps its records, and they hold what is to be freed."""
+    gc.collect()
+    gc.disable()
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
+        gc.enable()
+
+
+def open_sockets() -> int:
+    """Of this process."""
+    return sum(isinstance(each, socket.socket) and each.fileno() >= 0 for each in gc.get_objects())
 
 
 def test_polls_wait_while_a_frozen_broker_owes_us_the_answer_to_a_heartbeat(
