@@ -99,8 +99,9 @@ class Faults:
     def _end(self, worker: Member) -> None:
         done = worker.stop()
         self._rig.watch.forget(worker.url)
-        self._rig.differences.extend(judge.books_of(done))
-        self.ended.append(done)
+        if done.log or done.answer:  # else it was still loading: it has read nothing and has no books
+            self._rig.differences.extend(judge.books_of(done))
+            self.ended.append(done)
 
     def _freeze(self, seconds: float) -> None:
         worker = self._victim()
