@@ -7,7 +7,7 @@ letters already, whatever else goes on. It reads around the proxy, the offsets f
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -36,7 +36,22 @@ class Stored(NamedTuple):
 
 
 def check_commits(rig: Rig) -> None:
-    """Note every record that is committed and neither stored nor dead-lettered."""
+    """Note every record that is committed and neither stored nor dead-lettered.
+
+    While shards are away a look may miss rows without an error (seen with two nodes of three killed; all rows were there in the
+    end), so it proves nothing then; what is really lost is missed by the last look too.
+    """
+    was_readable = rig.is_readable()
+    found = list(committed_too_far(rig))
+    if found and not (was_readable and rig.is_readable()):
+        return
+    for text in found:
+        rig.differences.add("committed too far", text)
+    rig.commit_checks += 1
+
+
+def committed_too_far(rig: Rig) -> Iterator[str]:
+    """A sentence for each such record. The offsets are read first, so what is written meanwhile only helps."""
     committed = rig.committed()
     rows = {table: rows_of(rig, table) for table in rig.scenario.tables}
     letters = {place for place, _ in kafka_io.read_letters(rig.kafka, rig.dead_letters)}
@@ -44,13 +59,12 @@ def check_commits(rig: Rig) -> None:
     below = [each for each in sent.values() if each.at.offset < committed.get(each.at[:2], 0)]
     for each in below:
         if each.fate is Fate.DEAD and each.at not in letters:
-            rig.differences.add("committed too far", f"{each.at} is committed and there is no dead letter of it")
+            yield f"{each.at} is committed and there is no dead letter of it"
     seen = {table: [row for row in rows[table] if not rig.is_ghost(sent[Place(*row[-3:])])] for table in rows}
     stored = {table: stored_in(table, seen[table], sent) for table in seen}
     for (table, key), change in newest_of(below).items():
         if not is_settled(change, stored[table].get(key)) and not rig.is_gone(change):
-            rig.differences.add("committed too far", f"{change.at} is committed, {table} {key} has {stored[table].get(key)}")
-    rig.commit_checks += 1
+            yield f"{change.at} is committed, {table} {key} has {stored[table].get(key)}"
 
 
 def newest_of(sent: list[Sent]) -> Newest:
