@@ -115,7 +115,7 @@ def rate(looks: Sequence[Look], count: Callable[[Look], int]) -> list[Value]:
 
 def join(axis: Axes, other: Axes, label: str) -> None:
     """One legend for both scales of a panel."""
-    other.set_ylim(bottom=0)
+    other.set_ylim(bottom=0, top=max(1.0, other.get_ylim()[1]))
     other.set_ylabel(label)
     other.spines["right"].set_visible(True)
     for each in other.get_lines():

@@ -27,8 +27,9 @@ BAD_FATES = (Fate.REJECTED, Fate.RETRY)
 GOOD_FATES = frozenset({Fate.WRITTEN, Fate.SUPERSEDED})
 VANISHING = ("store.shard_missing", "store.partition_vanished")
 UNFINISHED = Outcome(Fate.RETRY, "store.unfinished", "the batch has more bad rows than one attempt takes apart")
-T = TypeVar("T")
+UNTOLD = Outcome(Fate.RETRY, "store.untold", "CrateDB answered in a way that a written and a stale row share")
 CARRY_FAILED = Outcome(Fate.RETRY, "store.carry_failed", "CrateDB did not copy a row to its new month")
+T = TypeVar("T")
 
 
 class Pipeline(Protocol):
@@ -266,8 +267,8 @@ class Courier:
         self._ask(load, bare, Form.KEEP)
         reasons = {load.outcomes[i] for i in bare} - {BARE, WRITTEN}
         for i in bare:
-            if load.outcomes[i] is WRITTEN and is_sure:
-                load.outcomes[i] = SUPERSEDED
+            if load.outcomes[i] is WRITTEN:
+                load.outcomes[i] = SUPERSEDED if is_sure else UNTOLD
             elif load.outcomes[i] is BARE and load.action is Action.PATCH and reasons == {ABSENT}:
                 load.outcomes[i] = ABSENT  # if one is there after all, its insert becomes the same update
         return [i for i in bare if load.outcomes[i] is BARE]

@@ -38,7 +38,7 @@ ROW_SAYS = {
     "too long": (4000, "SQLParseException['x' is too long for the text type of length: 3]"),
     "busy once": (5000, "EsRejectedExecutionException[queue is full]"),
 }
-UNFINISHED = ("store.unfinished", "store.unexplained", "store.server_error")
+UNFINISHED = ("store.unfinished", "store.unexplained", "store.untold", "store.server_error")
 
 
 class ModelShard:

@@ -235,7 +235,7 @@ def test_rows_that_a_busy_shard_left_unexplained_are_not_called_stale() -> None:
     busy = {"rowcount": -2, "error": {"code": 5000, "message": "EsRejectedExecutionException[x]"}}
     answers = [[busy, {"rowcount": -2}], [{"rowcount": 1}]]
     script = Script(lambda *_: Answer(200, {"results": answers[len(script.sent) - 1]}))
-    assert [Fate.RETRY, Fate.WRITTEN] == fates(attempt(script, *writes(2)))
+    assert ["store.overloaded", "store.untold"] == codes(attempt(script, *writes(2)))
 
 
 def test_a_row_that_stays_unexplained_is_sent_again_later() -> None:
