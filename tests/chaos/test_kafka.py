@@ -81,10 +81,12 @@ def more_customers(rig: Rig, topic: str, partitions: Iterable[int]) -> list[Mess
 
 @row(is_short=True, env=LOOKS_OFTEN, books="balanced")
 def partitions_added(rig: Rig) -> None:
-    """A topic gets two more partitions under load, which fill at once: they are read from their beginning."""
+    """A topic gets two more partitions, which fill at once: parked, as its versions are offsets; then read from their start."""
     topic = rig.topic("customers")
     admin(rig, lambda client: client.create_partitions({topic: PARTITIONS + 2}))
     rig.load.add(more_customers(rig, topic, (PARTITIONS, PARTITIONS + 1)))
+    rig.until(lambda: "topic.partitions_added" in [each["code"] for each in rig.parked()], 60, "the topic is parked")
+    rig.unpark(f"topic:{topic}")
     new = [(topic, PARTITIONS), (topic, PARTITIONS + 1)]
     rig.until(lambda: all(rig.committed().get(each, 0) for each in new), 60, "the new partitions are read")
 
