@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import platform
 import random
@@ -25,23 +24,19 @@ import time
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-import urllib3
 from kafka import KafkaAdminClient, KafkaProducer
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from bench.servers import Sql, instant_store  # noqa: E402
 from bench.streams import BARE_TYPES, COLUMNS, DAYS, FIRST_MS, debezium_payload, dumps  # noqa: E402
-from ingest.practice.store import Store  # noqa: E402
-from ingest.practice.store.engine import Engine  # noqa: E402
 from ingest.tables.calendar_utc import MS_PER_DAY, month_of  # noqa: E402
 from tests.oracle.worker import cpu_s, find_books, listener_on  # noqa: E402
 
@@ -127,54 +122,11 @@ def delete(kafka: str, topics: Sequence[str]) -> None:
 # ---------------------------------------------------------------- the store
 
 
-class AtOnce(Engine):
-    """Does what a store does, except that it believes of every row of a bulk request that it was written."""
-
-    def execute(self, stmt: str, args: Any = (), bulk: Any = None, schema: str = "doc") -> dict[str, Any]:
-        if bulk is None:
-            return super().execute(stmt, args, None, schema)
-        return {"cols": [], "results": [{"rowcount": 1}] * len(bulk)}
-
-
-def serve_at_once(pipe: Connection) -> None:
-    store = Store()
-    store._engine = AtOnce(store._database)  # noqa: SLF001  (the one part that is not its own)
-    with store:
-        pipe.send(store.url)
-        pipe.recv()
-
-
-@contextmanager
-def instant_store() -> Iterator[str]:
-    """The address of a store in a process of its own."""
-    mine, its = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=serve_at_once, args=(its,), daemon=True)
-    process.start()
-    try:
-        yield mine.recv()
-    finally:
-        mine.send("end")
-        process.join()
-
-
-class Sql:
-    """Statements of the benchmark's own."""
-
-    def __init__(self, url: str) -> None:
-        self._url, self._http = f"{url}/_sql", urllib3.PoolManager(retries=False)
-
-    def __call__(self, stmt: str, args: Sequence[Any] = ()) -> dict[str, Any]:
-        answer = self._http.request("POST", self._url, json={"stmt": stmt, "args": list(args)})
-        told: dict[str, Any] = json.loads(answer.data)
-        if "error" in told:
-            raise RuntimeError(f"{stmt[:60]}: {told['error']['message']}")
-        return told
-
-    def make_table(self, schema: str) -> None:
-        """The table with all its months, each with one dead row: making them is not what is measured."""
-        self(TABLE.format(schema=schema))
-        for month in MONTHS:
-            self(f'INSERT INTO "{schema}".orders (id, month, cdc_version, cdc_deleted) VALUES (?, ?, ?, true)', [-1, month, "0"])
+def make_table(sql: Sql, schema: str) -> None:
+    """The table with all its months, each with one dead row: making them is not what is measured."""
+    sql(TABLE.format(schema=schema))
+    for month in MONTHS:
+        sql(f'INSERT INTO "{schema}".orders (id, month, cdc_version, cdc_deleted) VALUES (?, ?, ?, true)', [-1, month, "0"])
 
 
 # ---------------------------------------------------------------- a run
@@ -218,7 +170,7 @@ class Bench:
         """One worker of this tree over the topic."""
         schema = f"drain{uuid.uuid4().hex[:8]}"
         sql = Sql(self.url)
-        sql.make_table(schema)
+        make_table(sql, schema)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 return self._drained(tree, self._environment(Path(folder), schema, topic), Path(folder), profile)

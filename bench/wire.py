@@ -18,6 +18,7 @@ import fastavro
 import orjson
 
 from bench.rows import FIRST_MS, Event, Row, Shape
+from bench.streams import source_block
 
 SCHEMA_ID = 7
 CONNECT = {
@@ -63,23 +64,6 @@ class Format(ABC):
         return [name for name, kind in self.kinds.items() if kind in kinds]
 
 
-def source_block(n: int) -> dict[str, Any]:
-    return {
-        "version": "3.6.0.Final",
-        "connector": "postgresql",
-        "name": "shop",
-        "ts_ms": FIRST_MS + n,
-        "snapshot": "false",
-        "db": "shop",
-        "sequence": f'["{n}","{n + 1}"]',
-        "schema": "public",
-        "table": "orders",
-        "txId": n,
-        "lsn": 24_023_128 + n,
-        "xmin": None,
-    }
-
-
 class Debezium(Format):
     """JSON without schemas."""
 
@@ -95,7 +79,11 @@ class Debezium(Format):
 
     def payload(self, event: Event) -> dict[str, Any]:
         images = {"before": self.image(event.before), "after": self.image(event.after)}
-        return images | {"source": source_block(event.n), "op": event.op, "ts_ms": FIRST_MS + event.n}
+        return images | {
+            "source": source_block(event.n) | {"ts_ms": FIRST_MS + event.n},
+            "op": event.op,
+            "ts_ms": FIRST_MS + event.n,
+        }
 
     def image(self, row: Row | None) -> Row | None:
         if row is None:

@@ -86,11 +86,9 @@ def test_a_broker_that_was_away_costs_time_and_no_record(own_kafka: KafkaServer,
 
 
 def test_a_broker_that_is_away_costs_no_sockets(
-    own_kafka: KafkaServer, rig: BrokerRig, join: Join, client: Client, monkeypatch: pytest.MonkeyPatch
+    own_kafka: KafkaServer, rig: BrokerRig, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The client leaves one behind at each attempt to connect; a worker's collector would find them after hours."""
-    if client == "librdkafka":
-        pytest.skip("librdkafka closes its own sockets")
     monkeypatch.setattr(client_seams, "FAILURES_SWEPT", 4)
     topic = rig.topic()
     reader = join(topic).start()
@@ -237,9 +235,7 @@ def test_a_corrupt_batch_stops_at_once_and_for_good(own_kafka: KafkaServer, rig:
     assert reader.source.is_healthy()[0] is False
 
 
-def test_a_missing_codec_stops_at_once(rig: BrokerRig, join: Join, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    if client == "librdkafka":
-        pytest.skip("librdkafka brings all codecs with it")
+def test_a_missing_codec_stops_at_once(rig: BrokerRig, join: Join, monkeypatch: pytest.MonkeyPatch) -> None:
     topic = rig.topic()
     rig.fill(topic, 500, compression_type="zstd")
     reader = join(topic).start()
