@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import base64
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,6 +26,8 @@ from pathlib import Path
 KAFKA_VERSION = "4.3.1"
 UP_WITHIN_S = 120.0
 HOST = "127.0.0.1"
+SERVER_PORTS = range(20_000, 32_000)
+chance = random.SystemRandom()  # tests seed the common one, and would ask for the same ports again
 LISTENERS = {"PLAINTEXT": "PLAINTEXT", "SASL": "SASL_PLAINTEXT"}  # name: protocol
 
 # One node with everything that a cluster of one needs; new members are let in at once and topics must be made on purpose.
@@ -108,6 +111,12 @@ class Process(ABC):
     def resume(self) -> None:
         """Let a frozen one go on."""
         self._signal(signal.SIGCONT)
+
+    def be_up(self) -> None:
+        """Undo what a test that failed midway left: a process that is gone or frozen."""
+        self.resume()
+        if self._process is None:
+            self.start()
 
     def remove(self) -> None:
         """End it and delete its data."""
@@ -233,13 +242,16 @@ def is_soon(is_so: Callable[[], bool]) -> bool:
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports that nobody listens on now, all different."""
-    sockets = [socket.socket() for _ in range(number)]
-    for each in sockets:
-        each.bind((HOST, 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
+    """Ports that nobody listens on now, all different.
+
+    Below those that the kernel gives to outgoing connections: one of these would take the port of a server that is
+    down for a while, and a client that tries it again and again would at last be connected to itself.
+    """
+    ports: list[int] = []
+    while len(ports) < number:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, chance.choice(SERVER_PORTS)))
+            ports.append(probe.getsockname()[1])
     return ports
 
 

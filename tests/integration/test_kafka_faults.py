@@ -38,6 +38,8 @@ SOON_S = 25
 
 @pytest.fixture
 def rig(own_kafka: KafkaServer) -> BrokerRig:
+    """One test that fails must not take the broker from the others."""
+    own_kafka.be_up()
     return BrokerRig(own_kafka.address)
 
 
@@ -98,8 +100,8 @@ def test_a_broker_that_is_away_costs_no_sockets(
     own_kafka.kill()
     with only_swept():
         before = open_sockets()
-        until(lambda: connections.swept >= 12, reader, within_s=120)
-        assert open_sockets() <= before + 3  # those that are being connected now
+        until(lambda: connections.swept >= 16, reader, within_s=240)
+        assert open_sockets() <= before + 9  # fewer than a sweep's since the last one, and those being connected now
     own_kafka.start()
 
 
