@@ -37,6 +37,7 @@ check: $(READY) ## Format, lint, types, and the tests that need no server
 
 test: check ## All that this machine can run; what it lacks is named in the last lines
 	$(BIN)/python -m pytest --quiet $(wildcard tests/contract tests/oracle tests/properties tests/integration tests/packaging)
+	$(BIN)/python -m tests.chaos --short --no-record
 
 chaos: $(READY) ## The fault matrix on real servers, an hour (ARGS="--row killed --seed 7" for some of it)
 	$(BIN)/python -m tests.chaos $(ARGS)
