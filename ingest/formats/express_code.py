@@ -63,13 +63,17 @@ class Code:
 
 
 def object_type(fields: Sequence[WantedField], *, is_key: bool) -> type | None:
-    """A struct of all these fields and no others, named f0, f1, ..; None where JSON cannot write what is wanted."""
+    """A struct of all these fields and no others, named f0, f1, ..; None where JSON cannot write what is wanted, or a struct
+    cannot have a field of such a name."""
     types = [_TYPES[field.kind](field) for field in fields]
     if None in types:
         return None
     members = [(f"f{place}", found if is_key and found is not Any else found | None) for place, found in enumerate(types)]
     names = {f"f{place}": field.name for place, field in enumerate(fields)}
-    return msgspec.defstruct("Express", members, rename=names, gc=False, forbid_unknown_fields=True)
+    try:
+        return msgspec.defstruct("Express", members, rename=names, gc=False, forbid_unknown_fields=True)
+    except ValueError:
+        return None  # a quote, a backslash or a control character in a name
 
 
 _TYPES: Final[Mapping[str, Any]] = {

@@ -180,6 +180,13 @@ def test_a_record_of_another_table_goes_the_long_way() -> None:
     assert ways_of("debezium json").express(changed("debezium json", 5, source=source), NOW_MS) is None
 
 
+@pytest.mark.parametrize(("name", "has_way"), [("a\\b", False), ('a"b', False), ("a\nb", False), ("a b", True)])
+def test_names_that_no_struct_can_have_have_no_express_way(name: str, has_way: bool) -> None:
+    table = Table("doc", "t", {"id": Column("id", "bigint"), "n": Column("n", "bigint")}, ("id",))
+    for key, row in ((b"1", {"id": 1, "n": 1, name: 1}), (dumps({"id": 1, name: 1}), {"id": 1, "n": 1, "m": 1})):
+        assert (learned(table, Contract("doc.t"), Record("t", 0, 5, -1, key, dumps(row))) is not None) is has_way
+
+
 def test_a_name_that_stands_twice_is_refused_also_with_a_blank_before_its_colon() -> None:
     ways = ways_of("debezium json")
     record = STREAMS["debezium json"].record(5)
