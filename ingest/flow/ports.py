@@ -204,7 +204,8 @@ class WantedField(NamedTuple):
 class Wanted(NamedTuple):
     """What a table wants of all records that look like one it has seen.
 
-    row: all fields of the row, in its order. key: likewise of the Kafka key; None where the key is made of the row's key_fields.
+    row: all fields of the row, in its order. key: likewise of the envelope's key by name, wherever the format takes it from; None
+    where the key is made of the row's key_fields.
     ops: what may be done. moment: the field of a real image of before that names the month; before_real: the contract calls all
     images real.
     """

@@ -12,8 +12,14 @@ from ingest.formats.avro import AvroSchema
 from ingest.formats.cockroach import Cockroach
 from ingest.formats.connect import Wrapper
 from ingest.formats.debezium import Debezium
+from ingest.formats.express_flattened import flattened
+from ingest.formats.express_generic import generic
+from ingest.formats.express_maxwell import maxwell
+from ingest.formats.flattened import Flattened
 from ingest.formats.framing import ID_BYTES
+from ingest.formats.generic import Generic
 from ingest.formats.keys import KeyReader
+from ingest.formats.maxwell import Maxwell
 from ingest.formats.message import Format
 from ingest.formats.plain import DetectedPlain, Plain, is_never_suspect
 from ingest.formats.schemas import SchemaCache
@@ -43,6 +49,12 @@ class Expresses:
             return express_json.debezium(body, text, self._placeholder)
         if isinstance(format_, Cockroach):
             return None if prefix else express_json.cockroach(envelope, body, text)
+        if isinstance(format_, Flattened):
+            return flattened(body, text, format_, self._placeholder)
+        if isinstance(format_, Maxwell):
+            return maxwell(envelope, body, text, record.key, format_)
+        if isinstance(format_, Generic):
+            return generic(envelope, body, text, record.key)
         return express_json.plain(envelope, body) if _is_plain(format_, wanted) else None
 
     def of_avro(self, format_: Format, record: Record, wanted: Wanted, make: Make, keys: KeyReader) -> Express | None:

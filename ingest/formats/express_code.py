@@ -8,9 +8,9 @@ Pure; used by the loop's thread.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 
@@ -62,20 +62,30 @@ class Code:
 # ---------------------------------------------------------------- objects of JSON
 
 
-def object_type(fields: Sequence[WantedField], *, is_key: bool) -> type | None:
+class Beside(NamedTuple):
+    """What stands beside the fields of a row: what it is called in a struct, its name in JSON and its type."""
+
+    attribute: str
+    name: str
+    type: Any
+
+
+def object_type(fields: Sequence[WantedField], *, is_key: bool, beside: Sequence[Beside] = ()) -> type | None:
     """A struct of all these fields and no others, named f0, f1, ..; None where JSON cannot write what is wanted, or a struct
     cannot have a field of such a name."""
     types = [_TYPES[field.kind](field) for field in fields]
     if None in types:
         return None
     members = [(f"f{place}", found if is_key and found is not Any else found | None) for place, found in enumerate(types)]
-    names = {f"f{place}": field.name for place, field in enumerate(fields)}
+    members += [(part.attribute, part.type) for part in beside]
+    names = {f"f{place}": field.name for place, field in enumerate(fields)} | {part.attribute: part.name for part in beside}
     try:
         return msgspec.defstruct("Express", members, rename=names, gc=False, forbid_unknown_fields=True)
     except ValueError:
         return None  # a quote, a backslash or a control character in a name
 
 
+UNREAD: Final = bool | int | float | str  # a scalar that goes nowhere
 _TYPES: Final[Mapping[str, Any]] = {
     "text": lambda _: str,
     "bool": lambda _: bool,
@@ -85,7 +95,7 @@ _TYPES: Final[Mapping[str, Any]] = {
     "octets": lambda _: bytes,
     "number": lambda _: Any,
     "scalar": lambda _: Any,
-    "unread": lambda _: bool | int | float | str,
+    "unread": lambda _: UNREAD,
 }
 
 
@@ -97,17 +107,16 @@ def decoder(type_: type) -> Any:
 PLACE: Final = "topic, partition, offset, now_ms"
 
 
-def write_values(code: Code, variable: str, fields: Sequence[WantedField]) -> list[str]:
-    """Write what makes the wanted values of a struct of `object_type`; the expressions that then hold them."""
-    values = []
+def write_values(code: Code, variable: str, fields: Sequence[WantedField]) -> dict[str, str]:
+    """Write what makes the wanted values of a struct of `object_type`; by field, the expressions that then hold them."""
+    values = {}
     for place, field in enumerate(fields):
         if field.kind == "unread":
             continue
         if field.kind not in ("float", "number", "scalar"):
-            values.append(f"{variable}.f{place}")
+            values[field.name] = f"{variable}.f{place}"
             continue
-        name = f"{variable}{place}"
-        values.append(name)
+        values[field.name] = name = f"{variable}{place}"
         code.line(f"{name} = {variable}.f{place}")
         _write_number(code, name, field.kind)
     return values
@@ -145,19 +154,32 @@ def write_key(code: Code, fields: Sequence[WantedField] | None, prefix: bytes) -
     if fields is None:
         code.line("if raw_key is not None and not raw_key.isdigit(): return None")
         return "None"
-    type_ = object_type(fields, is_key=True)
     # A field of these names may be the wrapping of another key.
-    if type_ is None or not {"payload", "schema"}.isdisjoint(field.name for field in fields):
+    if not {"payload", "schema"}.isdisjoint(field.name for field in fields):
         return None
-    code.known |= {"decode_key": decoder(type_), "key_prefix": prefix}
+    code.known["key_prefix"] = prefix
     if prefix:
         code.line("if not raw_key.startswith(key_prefix) or raw_key[-1] != 125: return None")
         code.line(f"raw_key = raw_key[{len(prefix)}:-1]")
     else:
         code.line("if raw_key[0] != 123: return None")
-    code.line("k = decode_key(raw_key)")
-    code.line(f"if raw_key.count(b':') != {len(fields)} and not has_names(raw_key, {len(fields)}): return None")
-    values = write_values(code, "k", fields)
+    return write_key_object(code, "raw_key", "k", fields)
+
+
+def write_key_object(code: Code, text: str, variable: str, fields: Sequence[WantedField]) -> str | None:
+    """Write the reading of a key from the bytes in a variable, an object of these fields, none of which is null."""
+    type_ = object_type(fields, is_key=True)
+    if type_ is None:
+        return None
+    code.known[f"decode_{variable}"] = decoder(type_)
+    code.line(f"{variable} = decode_{variable}({text})")
+    code.line(f"if {text}.count(b':') != {len(fields)} and not has_names({text}, {len(fields)}): return None")
+    values = write_values(code, variable, fields).values()
     if any(field.kind in ("float", "number", "scalar") for field in fields):
-        code.line(f"if None in ({', '.join(values)},): return None")
-    return f"({', '.join(values)},)" if values else "()"
+        code.line(f"if None in {tuple_of(values)}: return None")
+    return tuple_of(values)
+
+
+def tuple_of(values: Iterable[str]) -> str:
+    """The expression of a tuple of these."""
+    return "(" + "".join(f"{value}, " for value in values) + ")"

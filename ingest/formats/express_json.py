@@ -6,14 +6,15 @@ found by counting colons. What each line refuses is what the long way might read
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, Literal
 
 import msgspec
 
-from ingest.flow.ports import Express, Make, Wanted
+from ingest.flow.ports import Express, Make, Wanted, WantedField
 from ingest.formats import json, positions, signals
 from ingest.formats.cockroach import PREVIOUS
-from ingest.formats.express_code import PLACE, Code, decoder, object_type, write_key, write_values
+from ingest.formats.express_code import PLACE, Beside, Code, decoder, object_type, tuple_of, write_key, write_values
 from ingest.formats.unavailable import OPENING_BRACKET, Placeholder
 from ingest.model import Envelope, Fields, Op
 
@@ -35,22 +36,44 @@ class Body:
     def __init__(self, wanted: Wanted, make: Make, sample: Fields, prefix: bytes, key_prefix: bytes) -> None:
         self.wanted = wanted
         self.code = Code(make)
+        self._fields = wanted.row
         self._sample = sample
         self._prefix, self._key_prefix = prefix, key_prefix
 
+    def find_key_in_row(self) -> bool:
+        """Read the row's fields of the key's names as the key wants them; False where not all are there, or the row's own
+        columns want one of them otherwise."""
+        key, row = {field.name: field for field in self.wanted.key or ()}, {field.name: field for field in self.wanted.row}
+        wishes = {name: {row[name], field} - {WantedField(name, "unread")} for name, field in key.items() if name in row}
+        if len(wishes) < len(key) or any(len(found) > 1 for found in wishes.values()):
+            return False
+        self._fields = tuple(next(iter(wishes.get(field.name, ())), field) for field in self.wanted.row)
+        return True
+
     def begin(self) -> str | None:
         """Write the cut of the body and the reading of the key; the expression of its values."""
+        self.cut()
+        return write_key(self.code, self.wanted.key, self._key_prefix)
+
+    def begin_beside_key(self, key: bytes | None) -> bool:
+        """The same where the Kafka key is not what rows are known by, and only its names tell anything; key: the sample's."""
+        self.cut()
+        names = key_names(key, self._key_prefix)
+        fields = None if names is None else [WantedField(name, "unread") for name in names]
+        return write_key(self.code, fields, self._key_prefix) is not None
+
+    def cut(self) -> None:
+        """Write the cut of the body, so that it begins with an object."""
         code = self.code
         if self._prefix:
             code.known["prefix"] = self._prefix
             code.line("if not body.startswith(prefix) or body[-1] != 125: return None")
             code.line(f"body = body[{len(self._prefix)}:-1]")
         code.line("if body[0] != 123: return None")
-        return write_key(code, self.wanted.key, self._key_prefix)
 
-    def row(self, text: str, variable: str) -> bool:
+    def row(self, text: str, variable: str, beside: Sequence[Beside] = ()) -> bool:
         """Write the reading of a row from the bytes in a variable; False where its values cannot be read so."""
-        type_ = object_type(self.wanted.row, is_key=False)
+        type_ = object_type(self._fields, is_key=False, beside=beside)
         if type_ is None:
             return False
         self.code.known["decode_row"] = decoder(type_)
@@ -62,7 +85,7 @@ class Body:
         colons that stand behind no name, but not where they may be written as \\u003a."""
         clocks = [
             f"{variable}.f{place}"
-            for place, field in enumerate(self.wanted.row)
+            for place, field in enumerate(self._fields)
             if field.kind == "text" and ":" in str(self._sample.get(field.name))
         ]
         if not clocks:
@@ -77,10 +100,27 @@ class Body:
         place = next((n for n, field in enumerate(self.wanted.row) if field.name == self.wanted.moment), None)
         return "None" if place is None else f"{variable}.f{place}"
 
-    def end(self, key: str, word: str, version: str, ts_ms: str) -> Express:
-        values = write_values(self.code, "r", self.wanted.row)
-        self.code.line(f"return make({', '.join([PLACE, word, version, ts_ms, 'was', key, *values])})")
+    def refuse_placeholder(self, text: str, octets: Iterable[int], may_hold: Callable[[bytes], bool]) -> None:
+        """Write the refusal of texts that may hold the placeholder, which they do only if they hold one of these octets."""
+        self.code.known["may_hold"] = may_hold
+        some = " or ".join(f"{octet} in {text}" for octet in octets)
+        self.code.line(f"if ({some}) and may_hold({text}): return None")
+
+    def end(self, key: str | None, word: str, version: str, ts_ms: str) -> Express:
+        """key: None where it is what `find_key_in_row` found."""
+        values = write_values(self.code, "r", self._fields)
+        if key is None:
+            key = tuple_of(values[field.name] for field in self.wanted.key or () if field.kind != "unread")
+            self.code.line(f"if None in {key}: return None")
+        row = [values[field.name] for field in self.wanted.row if field.kind != "unread"]
+        self.code.line(f"return make({', '.join([PLACE, word, version, ts_ms, 'was', key, *row])})")
         return self.code.compiled()
+
+
+def key_names(key: bytes | None, prefix: bytes) -> Sequence[str] | None:
+    """The names in a Kafka key that is a JSON object; None for any other."""
+    text = (key or b"")[len(prefix) : -1 if prefix else None]
+    return list(json.decode(text)) if text[:1] == b"{" else None
 
 
 # ---------------------------------------------------------------- Debezium
@@ -104,20 +144,18 @@ def debezium(body: Body, text: bytes, placeholder: Placeholder) -> Express | Non
     if key is None or not body.row("text", "r"):
         return None
     body.names("text", "r", str(len(body.wanted.row)))
-    rare, rare_encoded = placeholder.rare_bytes
-    code.known["may_hold"] = placeholder.may_be_in
-    code.line(f"if ({rare} in text or {rare_encoded} in text or {OPENING_BRACKET} in text) and may_hold(text): return None")
+    body.refuse_placeholder("text", (*placeholder.rare_bytes, OPENING_BRACKET), placeholder.may_be_in)
     code.line("word, source, was = seen.op, seen.source, None")
     code.line("if word == 'u':")
     code.line(" before = bytes(seen.before)")
     code.line(" if before != b'null':")
-    code.lines += [f"  {line}" for line in _image(body, "before")]
+    code.lines += [f"  {line}" for line in image(body, "before")]
     if body.wanted.before_real:
         code.line(f"  was = {body.moment_of('image')}")
     return body.end(key, "word", version, "source.ts_ms")
 
 
-def _image(body: Body, text: str) -> list[str]:
+def image(body: Body, text: str) -> list[str]:
     """The lines that read an image of before, which has the fields of the row."""
     count = len(body.wanted.row)
     return [
@@ -223,7 +261,7 @@ def _cockroach_rest(body: Body, names: dict[str, Any]) -> None:
     if "before" in names:
         code.line("before = bytes(seen.before)")
         code.line("if before != b'null':")
-        code.lines += [f" {line}" for line in _image(body, "before")]
+        code.lines += [f" {line}" for line in image(body, "before")]
         code.line(f" was, names = {body.moment_of('image')}, names + {len(body.wanted.row)}")
     body.names("body", "r", "names")
     code.line("wall, _, logical = seen.updated.partition('.')")

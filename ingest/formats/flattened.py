@@ -52,7 +52,7 @@ class Flattened:
 
     def __init__(self, placeholder: Placeholder, prefix: str = DEFAULT_PREFIX) -> None:
         self._placeholder = placeholder
-        self._prefix = prefix
+        self.prefix = prefix
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._echoes = Echoes()
 
@@ -78,13 +78,13 @@ class Flattened:
     def read_tombstone(self, message: Message) -> Decoded:
         """A delete that became a tombstone may still have its position in the headers."""
         message.key = debezium_mongodb.unwrapped(message.key)
-        decoded, metadata = self._echoes.read(message), in_headers(message.record.headers, self._prefix)
+        decoded, metadata = self._echoes.read(message), in_headers(message.record.headers, self.prefix)
         if isinstance(decoded, Skip) or not metadata:
             return decoded
         return (self._envelope(message, Op.DELETE, "d", metadata, None, None),)
 
     def _row(self, message: Message, row: Fields, plan: Plan) -> Decoded:
-        metadata = in_headers(message.record.headers, self._prefix) if message.record.headers else {}
+        metadata = in_headers(message.record.headers, self.prefix) if message.record.headers else {}
         for field, name in plan:
             metadata[name] = row.pop(field)
         word = str(metadata.get("op") or "").lower()
@@ -112,7 +112,7 @@ class Flattened:
         if plan is None:
             if len(self._plans) >= KNOWN_SHAPES:
                 self._plans.clear()
-            plan = self._plans[shape] = metadata_fields(row, self._prefix)
+            plan = self._plans[shape] = metadata_fields(row, self.prefix)
         return plan
 
 

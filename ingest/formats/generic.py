@@ -26,7 +26,7 @@ OPS: Final = {
 }
 
 
-class _Head(msgspec.Struct, gc=False):
+class Head(msgspec.Struct, gc=False):
     type: str = ""
     table: str = ""
     database: str | None = None
@@ -35,13 +35,15 @@ class _Head(msgspec.Struct, gc=False):
     offset: Any = msgspec.field(name="_offset", default=None)
 
 
-class _Envelope(_Head, gc=False):
+class Parts(Head, gc=False):
+    """What stands in an envelope, its images unread."""
+
     primary_key: msgspec.Raw = json.NULL
     before: msgspec.Raw = json.NULL
     after: msgspec.Raw = json.NULL
 
 
-_decode = msgspec.json.Decoder(_Envelope).decode
+_decode = msgspec.json.Decoder(Parts).decode
 
 
 class Generic:
@@ -71,7 +73,7 @@ class Generic:
         return deleted_by_key(message.key)
 
 
-def _change(message: Message, head: _Head, op: Op, named: Fields | None, before: Fields | None, after: Fields | None) -> Decoded:
+def _change(message: Message, head: Head, op: Op, named: Fields | None, before: Fields | None, after: Fields | None) -> Decoded:
     table = tuple(part for part in (head.database, head.schema, head.table) if part)
     version, ts_ms = positions.free(head.offset), guessed_ms(head.ts)
     if op is TRUNCATE:
@@ -98,8 +100,8 @@ def _as_keyed(change: Envelope, named: Fields) -> Envelope:
     return change
 
 
-def _head(value: Fields) -> _Head:
+def _head(value: Fields) -> Head:
     try:
-        return msgspec.convert({name: part for name, part in value.items() if part is not None}, _Head)
+        return msgspec.convert({name: part for name, part in value.items() if part is not None}, Head)
     except msgspec.ValidationError as error:
         raise Reject("generic.type", "a field of the envelope is of the wrong type: check the topic's format") from error

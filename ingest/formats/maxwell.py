@@ -23,12 +23,12 @@ DDL: Final = frozenset(f"{what}-{how}" for what in ("table", "database") for how
 MARKS: Final = frozenset({"bootstrap-start", "bootstrap-complete"})
 WORDS: Final = frozenset(OPS) | DDL | MARKS
 
-_SNAPSHOT: Final = "bootstrap-insert"
+SNAPSHOT: Final = "bootstrap-insert"
 KNOWN_SHAPES = 512
 _OWN_TABLE: Final = frozenset({"is_complete", "inserted_rows", "table_name"})
 
 
-class _Head(msgspec.Struct, gc=False):
+class Head(msgspec.Struct, gc=False):
     """What stands around the row. Fields that are only looked at by some are of any type."""
 
     database: str = ""
@@ -42,7 +42,7 @@ class _Head(msgspec.Struct, gc=False):
     reason: Any = None
 
 
-class _Envelope(_Head, gc=False):
+class _Envelope(Head, gc=False):
     data: msgspec.Raw = json.NULL
     old: msgspec.Raw = json.NULL
 
@@ -58,8 +58,8 @@ class Maxwell:
     """
 
     def __init__(self, *, whole: bool = False, minimal: bool = False) -> None:
-        self._update = INSERT if whole else UPDATE
-        self._minimal = minimal
+        self.update: Final = INSERT if whole else UPDATE
+        self.minimal: Final = minimal
         self._key_names: dict[tuple[tuple[str, ...], tuple[str, ...]], Sequence[str] | None] = {}
 
     def read_json(self, message: Message) -> Decoded | None:
@@ -94,12 +94,12 @@ class Maxwell:
         key = message.key.value
         return deleted_by_key(Key(_named_key(key) or key))
 
-    def _change(self, message: Message, head: _Head, op: Op, data: Fields, old: Fields | None) -> Decoded:
+    def _change(self, message: Message, head: Head, op: Op, data: Fields, old: Fields | None) -> Decoded:
         if head.table == "bootstrap" and _OWN_TABLE <= data.keys():
             return controls.INTERNAL
         names = head.primary_key_columns or self._names_of_key(message.key.value, data)
         version = positions.maxwell(head.position, head.xoffset, head.commit is True)
-        if version is None and head.type == _SNAPSHOT:
+        if version is None and head.type == SNAPSHOT:
             version = positions.SNAPSHOT
         after: Fields | None = data
         before: Fields | None = None
@@ -107,9 +107,9 @@ class Maxwell:
         if op is DELETE:
             after, before, real = None, data, True
         elif op is UPDATE:
-            op = self._update
+            op = self.update
             if old:
-                before, real = ({**data, **old}, True) if not self._minimal else (old, False)
+                before, real = ({**data, **old}, True) if not self.minimal else (old, False)
         ts_ms = head.ts * 1000 if head.ts.__class__ is int and head.ts > 0 else None
         table = (head.database, head.table) if head.database else (head.table,)
         key = key_of(names, data) or _named_key(message.key.value)
@@ -130,9 +130,9 @@ class Maxwell:
             return names
 
 
-def _head(value: Fields) -> _Head:
+def _head(value: Fields) -> Head:
     try:
-        return msgspec.convert({name: part for name, part in value.items() if part is not None}, _Head)
+        return msgspec.convert({name: part for name, part in value.items() if part is not None}, Head)
     except msgspec.ValidationError as error:
         raise Reject("maxwell.type", "a field of the envelope is none of Maxwell's: check the topic's format") from error
 

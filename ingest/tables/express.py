@@ -37,7 +37,7 @@ NewKeys = Callable[[Sequence[str], Sequence[Any]], bool]
 class Plan:
     """What a mapper knows of the records of one shape.
 
-    row, key: a record of that shape; key is its Kafka key, None where `key_cells` read from the row.
+    row, key: a record of that shape; key is the envelope's, None where `key_cells` read from the row.
     head: what stands before a version's source position, or before its offset where it has none; None for no version.
     policies: columns whose contract makes values NULL. counted: fields without a column, and where they are counted.
     """

@@ -1,120 +1,29 @@
 """The express way and the long way over the same bytes: the same change, or the express way declines.
 
-python -m tests.unit.express_rig 200000 7     # so many mutated records of each stream, from this seed
+python -m tests.unit.express_rig 200000 7            # so many mutated records of each stream, from this seed
+python -m tests.unit.express_rig 200000 7 maxwell    # of streams whose name holds this
 """
 
 from __future__ import annotations
 
-import io
 import json
 import random
 import re
-import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from decimal import Decimal
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import fastavro
-
-from bench.streams import (
-    AVRO,
-    BARE_TYPES,
-    FIRST_MS,
-    STREAMS,
-    Stream,
-    avro_schema,
-    debezium_payload,
-    debezium_row,
-    dumps,
-    orders_contract,
-    plain_row,
-    row,
-)
+from bench.streams import Stream
 from ingest.errors import NewFields, Parked, Reject
 from ingest.flow.ports import Express
 from ingest.formats import Decoder, SchemaCache
 from ingest.model import Change, Envelope, NeedSchema, Record, Skip, Table
-from ingest.tables.contract import Contract, PartitionRule
+from ingest.tables.contract import Contract
 from ingest.tables.mapper import Mapper, compile_mapper
 from ingest.tables.months import MappingRules
+from tests.unit.express_streams import ALL
 
 NOW_MS = 1_793_000_000_000
-WITH_EXPRESS = ("debezium json", "debezium json + schema", "debezium avro", "cockroach wrapped", "plain json")
-
-
-# ---------------------------------------------------------------- streams that benchmarks do not have
-
-
-def _updated(n: int) -> dict[str, Any]:
-    """An update with its image of before, sometimes of another month, or with a column null."""
-    payload = debezium_payload(n) | {"op": "u", "before": debezium_row(n)}
-    if n % 5 == 0:
-        payload["before"]["created_at"] -= 40 * 86_400_000_000
-    if n % 7 == 0:
-        payload["after"]["note"] = payload["after"]["updated_at"] = payload["after"]["total"] = None
-    if n % 11 == 0:
-        payload["before"]["created_at"] = None
-    return payload
-
-
-def _update(n: int) -> tuple[bytes, bytes]:
-    return dumps({"id": n}), dumps(_updated(n))
-
-
-def _mysql(n: int) -> tuple[bytes, bytes]:
-    source = {
-        "version": "3.0.0.Final",
-        "connector": "mysql",
-        "name": "shop",
-        "ts_ms": FIRST_MS + n,
-        "db": "shop",
-        "table": "orders",
-    }
-    source |= {"gtid": None, "file": f"bin.{n % 13:06d}", "pos": 4 + n, "row": n % 3, "thread": 7}
-    return dumps({"id": n}), dumps(_updated(n) | {"source": source, "op": "cur"[n % 3]})
-
-
-def _avro_update(n: int) -> tuple[bytes, bytes]:
-    payload, out = _updated(n), io.BytesIO()
-    for image, cents in ((payload["before"], row(n)["total"]), (payload["after"], row(n)["total"] * (-1) ** n)):
-        image["total"] = None if image["total"] is None else Decimal(cents).scaleb(-2)
-    fastavro.schemaless_writer(out, AVRO, payload)
-    return dumps({"id": n}), b"\0" + struct.pack(">I", 7) + out.getvalue()
-
-
-def _with_before(n: int) -> tuple[bytes, bytes]:
-    _, value = STREAMS["cockroach wrapped"].encode(n)
-    said = json.loads(value)
-    return dumps([n]), dumps(said | {"before": plain_row(n - n % 2)})
-
-
-def _event(n: int) -> tuple[bytes, bytes]:
-    said = plain_row(n) | {
-        "total": str(n * 37 % 1_000),
-        "quantity": str(n % 9),
-        "is_gift": n % 2,
-        "news": n,
-        "hour": f"{n % 24}:00",
-    }
-    return dumps({"id": n, "shard": "a:b"}), dumps(said)
-
-
-FULL = replace(orders_contract(**BARE_TYPES), before_full=True, partition=PartitionRule("month", "created_at", mutable=True))
-AVRO_SCHEMAS = {7: json.dumps(avro_schema())}
-ALL: Mapping[str, Stream] = {name: STREAMS[name] for name in WITH_EXPRESS} | {
-    stream.name: stream
-    for stream in (
-        Stream("updates", _update, orders_contract(**BARE_TYPES)),
-        Stream("updates, before = full", _update, FULL),
-        Stream("mysql", _mysql, orders_contract(**BARE_TYPES)),
-        Stream("avro updates", _avro_update, schemas=AVRO_SCHEMAS),
-        Stream("avro updates, before = full", _avro_update, FULL, schemas=AVRO_SCHEMAS),
-        Stream("cockroach with before", _with_before),
-        Stream("events with unknown fields", _event, orders_contract(total="decimal")),
-    )
-}
 
 
 class Ways(NamedTuple):
@@ -126,10 +35,10 @@ class Ways(NamedTuple):
     sample: Record
 
     def long(self, record: Record) -> Change | None:
-        """What the long way makes of a record that is one row, None for all else."""
+        """What the long way makes of a record that is one row of the sample's table, None for all else."""
         try:
             decoded = self.decoder.decode(record)
-            if isinstance(decoded, Skip | NeedSchema) or len(decoded) != 1:
+            if isinstance(decoded, Skip | NeedSchema) or len(decoded) != 1 or decoded[0].table != envelope_of(self).table:
                 return None
             return self.mapper.map(decoded[0], record, NOW_MS)
         except (Reject, Parked, NewFields):
@@ -207,7 +116,14 @@ VALUES: tuple[Any, ...] = (
         "AB=",
     ),
     *("12.30", "NaN", "2024-02-30", "2024-03-05T10:31:12Z", "2025-01-01 00:00:00", "__debezium_unavailable_value"),
+    *("false", "true", "insert", "Update", "bootstrap-insert", "delete", "bin.000007:9", "16/B374D848", "shop", ["id"]),
     *([], [1], {}, {"a": 1}, {"a": {"a": 1}}, "c", "u", "d", "r", "t", "m", 1_735_689_600_000, -62_135_596_800_001, 10**18),
+)
+# Names that mean something to one of the formats.
+NAMES = (
+    *("id", "x", "__crdb__", "payload", "schema", "before", "after", "op", "type", "data", "old", "reason", "position"),
+    *("commit", "xoffset", "primary_key", "primary_key_columns", "ts", "_offset", "cdc_prev", "_id", "note"),
+    *("__op", "__deleted", "__lsn", "__source_sequence", "__source_connector", "__source_scn", "__table", "__ts_ms", "__x"),
 )
 TOKENS = (
     *(b"-0", b"0", b"0.0", b"-0.0", b"0.00", b"1.10", b"1E5", b"1e-7", b"1e400", b"1e-400", b"0.1234567890123456789", b"1.0e0"),
@@ -241,6 +157,13 @@ PIECES = (
     b'"id":7,',
     b" :",
 )
+HEADERS = (
+    (("trace", b"x"),),
+    (("__value_schema_id", b"x"),),
+    (("__op", b"d"),),
+    (("__source_lsn", b"5"), ("__deleted", b"true")),
+    (("__debezium.context.taskId", b"0"),),
+)
 _VALUE = re.compile(rb'(?<=":)(?:"(?:[^"\\]|\\.)*"|[-+.\w]+)')
 _MEMBER = re.compile(rb'"\w+":(?:"(?:[^"\\]|\\.)*"|[-+.\w]+)')
 
@@ -252,9 +175,7 @@ def mutated_value(rng: random.Random, value: Any) -> Any:
         if kind < 0.08:
             del changed[name]
         elif kind < 0.14:
-            changed[rng.choice(("id", "x", "__crdb__", "payload", "schema", "after", "op", "cdc_prev", *value))] = rng.choice(
-                VALUES
-            )
+            changed[rng.choice((*NAMES, *value))] = rng.choice(VALUES)
         elif kind < 0.2:
             changed = {part: changed[part] for part in rng.sample(list(changed), len(changed))}
         else:
@@ -328,7 +249,7 @@ def mutated(rng: random.Random, record: Record) -> Record:
         key = rng.choice((*key_ways, lambda rng, _: rng.choice((b"", b"7", b"007", b"[7]", b'{"id":7}', b"null", b'"x"'))))(
             rng, key
         )
-    headers = rng.choice(((("trace", b"x"),), (("__value_schema_id", b"x"),))) if rng.random() < 0.02 else ()
+    headers = rng.choice(HEADERS) if rng.random() < 0.03 else ()
     return record._replace(value=value, key=key or None, headers=headers)
 
 
@@ -338,8 +259,8 @@ def records_of(name: str, rng: random.Random, count: int) -> Iterator[Record]:
 
 
 def main() -> None:
-    count, seed = int(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "1"
-    for name in ALL:
+    count, seed, only = int(sys.argv[1]), (*sys.argv[2:], "1")[0], (*sys.argv[3:], "")[0]
+    for name in [name for name in ALL if only in name]:
         rng, ways = random.Random(f"{name} {seed}"), ways_of(name)
         taken = sum(ways.check(record) for record in records_of(name, rng, count))
         sys.stdout.write(f"{name:<28} {count} mutated records, {taken} taken, each as by the long way\n")
