@@ -7,7 +7,9 @@ is wrong. A table that is described anew has a new mapper, which ends the ways t
 
 from __future__ import annotations
 
+import traceback
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Final
 
 from ingest.flow.ledger import Ticket
@@ -22,6 +24,7 @@ MOST_BETWEEN: Final = 65_536
 # A record that is declined costs a quarter more than the long way alone, one that is not a third of it: what declines more than
 # every other record, over about so many, is dropped.
 PATIENCE: Final = 64
+GOES_ON: Final = "records of this topic are read the long way, with the same result"
 
 
 @dataclass(slots=True)
@@ -35,12 +38,13 @@ class _Way:
 @dataclass(slots=True)
 class _Topic:
     """way: None while there is none. slow: records that went the long way. learn_at: how many before the next try. wait: between
-    tries."""
+    tries. is_barred: a way of it broke, so there will be none."""
 
     way: _Way | None = None
     slow: int = 0
     learn_at: int = FIRST_AFTER
     wait: int = FIRST_AFTER
+    is_barred: bool = False
 
 
 class Ways:
@@ -64,7 +68,11 @@ class Ways:
             return None
         if len(state.parking):
             return None  # the long way knows whose turn it is
-        change = way.read(record, now_ms)
+        try:
+            change = way.read(record, now_ms)
+        except Exception as error:
+            self._bar(record.topic, topic, error)
+            return None
         if change is None:
             self._missed(topic, way)
             return None
@@ -83,13 +91,23 @@ class Ways:
         if topic is None:
             topic = self._topics[record.topic] = _Topic()
         topic.slow += 1
-        if topic.slow < topic.learn_at or topic.way is not None:
+        if topic.slow < topic.learn_at or topic.way is not None or topic.is_barred:
             return
         topic.learn_at, topic.wait = topic.slow + topic.wait, min(2 * topic.wait, MOST_BETWEEN)
-        wanted = target.mapper.express(envelope, record)
-        read = None if wanted is None else self._decoder.express(record, envelope, *wanted)
-        if read is not None and read(record, now_ms) == change:
-            topic.way = _Way(read, name, target.mapper)
+        try:
+            wanted = target.mapper.express(envelope, record)
+            read = None if wanted is None else self._decoder.express(record, envelope, *wanted)
+            if read is not None and read(record, now_ms) == change:
+                topic.way = _Way(read, name, target.mapper)
+        except Exception as error:
+            self._bar(record.topic, topic, error)
+
+    def _bar(self, name: str, topic: _Topic, error: Exception) -> None:
+        """A short cut that breaks is a bug of ours, and no reason to end: the long way does all that it does."""
+        topic.way, topic.is_barred = None, True
+        where = traceback.extract_tb(error.__traceback__)[-1]  # its text may hold a row's values
+        place = f"{type(error).__name__} in {where.name}, line {where.lineno} of {PurePath(where.filename).name}"
+        self._state.observer.event("error", "express_failed", topic=name, text=f"{place}: please report it; {GOES_ON}")
 
     def _missed(self, topic: _Topic, way: _Way) -> None:
         way.credit -= 1

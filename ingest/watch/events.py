@@ -134,6 +134,7 @@ EVENTS: tuple[Event, ...] = (
     Event("dead_letter_cut", "warning", "A dead letter above the broker's limit went without its value.", ("at", "size_bytes")),
     Event("dead_letters_trouble", "warning", "Dead letters cannot be written now; tried again.", ("code", "text")),
     Event("decoder_fallback", "warning", "The client changed; its own slower decoder is used.", ("reason",)),
+    Event("express_failed", "error", "A bug in the short way to read a topic; its records take the long way.", ("topic", "text")),
     Event("http_failed", "error", "A request to the HTTP server met a bug; level debug if the client went away.", ("error",)),
     Event("drain_ended", "error", "Stopping ended before all was settled; it is read again.", ("code", "text")),
     Event("close_failed", "warning", "Leaving the group failed; it finds out by itself.", ("error",)),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
+
+import pytest
 
 from bench.streams import STREAMS
 from ingest.flow.express import FIRST_AFTER, PATIENCE, Ways
+from ingest.flow.ports import Express
 from ingest.flow.state import Rules, State
 from ingest.flow.tables import Tables
 from ingest.formats import Decoder, SchemaCache
@@ -28,6 +33,7 @@ class Road:
     ways: Ways
     state: State
     decoder: Decoder
+    notes: Notes
     long: int = 0
     changes: list[Change] = field(default_factory=list)
 
@@ -55,10 +61,11 @@ class Road:
 
 def road() -> Road:
     decoder = Decoder(topic_format={}, schemas=SchemaCache())
-    state = State(Rules(), LogSource(Clock()), Notes(), Tables(mapper_of))
+    notes = Notes()
+    state = State(Rules(), LogSource(Clock()), notes, Tables(mapper_of))
     state.ledger.open(P0, 0)
     state.tables.want(ORDERS, P0)
-    found = Road(Ways(state, decoder), state, decoder)
+    found = Road(Ways(state, decoder), state, decoder, notes)
     found.describe(STREAM.table)
     return found
 
@@ -126,3 +133,31 @@ def test_a_few_records_that_it_declines_do_not_end_it() -> None:
     for n in range(300):
         found.take(deleted(n) if n % 3 == 0 else STREAM.record(n))
     assert before + 100 == found.long
+
+
+@pytest.mark.parametrize("calls", [0, 1, 50])
+def test_a_way_that_breaks_is_told_and_costs_nothing_else(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It saves time and no more, so a bug in it must not end a worker, today and after each restart. calls: that it survives."""
+    found = road()
+    monkeypatch.setattr(found.decoder, "express", partial(breaking, found.decoder.express, calls))
+    found.take_many(0, 300)
+    ((name, told),) = found.notes.events
+    assert ("express_failed", "orders") == (name, told["topic"])
+    assert "ValueError in" in str(told["text"])
+    assert "secret" not in str(told)
+    assert 300 - max(0, calls - 1) == found.long
+    assert 300 % 9 + 1 == quantity_of(found.take(STREAM.record(300)))
+
+
+def breaking(write: Callable[..., Express | None], calls: int, *args: Any) -> Express | None:
+    """An express way that breaks after so many calls; at none, while it is written."""
+    if not calls:
+        raise ValueError("secret")
+    read, left = write(*args), iter(range(calls))
+
+    def until_it_breaks(record: Record, now_ms: int) -> Change | None:
+        if next(left, None) is None:
+            raise ValueError("secret")
+        return read(record, now_ms) if read else None
+
+    return until_it_breaks
