@@ -152,22 +152,22 @@ def set_clock(rig: Rig, offset_s: float) -> None:
 @row(prepare=with_a_clock, books="balanced", rate=SLOWLY)
 def clock_set_back(rig: Rig) -> None:
     """The worker's clock is set two hours back, then one hour ahead, then right again, 4 s each; it is restarted in between."""
-    for number, offset_s in enumerate((-7200, 3600, 0)):
-        set_clock(rig, offset_s)
-        time.sleep(4)
-        if number == 0:
-            rig.worker.stop()
-            rig.start_worker()
-    rig.seen["clock_told"] = f"{offsets_told(rig)} s"
+    set_clock(rig, -7200)
+    time.sleep(4)
+    rig.until(lambda: clock_told(rig, "min") < -7_000, 60, "rows were written by a clock that is back")
+    rig.worker.stop()
+    rig.start_worker()
+    set_clock(rig, 3600)
+    time.sleep(4)
+    rig.until(lambda: clock_told(rig, "max") > 3_000, 60, "rows were written by a clock that is ahead")
+    set_clock(rig, 0)
+    time.sleep(4)
 
 
-def offsets_told(rig: Rig) -> str:
-    """How far cdc_ingested_at lies from now, at most: the shim was at work."""
-    ((low, high),) = rig.crate.rows("SELECT min(cdc_ingested_at), max(cdc_ingested_at) FROM invoices")
-    now_ms = time.time() * 1000
-    assert low < now_ms - 7_000_000, "the clock was never back"
-    assert high > now_ms + 3_000_000, "the clock was never ahead"
-    return f"{(low - now_ms) / 1000:.0f} to {(high - now_ms) / 1000:+.0f}"
+def clock_told(rig: Rig, end: str) -> float:
+    """How far the first or last cdc_ingested_at lies from now, in seconds."""
+    ((found,),) = rig.crate.rows(f"SELECT {end}(cdc_ingested_at) FROM invoices")
+    return found / 1000 - time.time() if found else 0.0
 
 
 # ---------------------------------------------------------------- it cannot log
@@ -195,11 +195,11 @@ def disk_full_for_logs(rig: Rig) -> None:
 
 
 def goes_on_in_silence(rig: Rig, worker: Member, log: Path) -> None:
-    """Without a disk for its log it works on and ends as it would with one."""
-    size, total = log.stat().st_size, rig.watch.total
+    """Without a disk for its log it works on and ends as it would with one, of which no log tells."""
+    total = rig.watch.total
     rig.until(lambda: rig.watch.total > total + 1000, 90, "the worker goes on without a log")
-    assert log.stat().st_size - size < 4096
     done = worker.stop()
+    assert b'"stopped"' not in log.read_bytes()
     rig.seen["exit_code"] = done.code
     assert (done.code, done.answer["is_balanced"]) == (0, True)
 
