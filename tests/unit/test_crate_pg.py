@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 pytest.importorskip("psycopg", reason="the extra pg is not installed")
@@ -12,7 +15,7 @@ pytest.importorskip("psycopg", reason="the extra pg is not installed")
 from ingest.crate.http import Answer, parse_address
 from ingest.crate.pg_pipeline import pg_addresses, refuse_for_good
 from ingest.crate.pg_session import OutOfStep, PgAddress, counts
-from ingest.crate.pg_values import parameters, wire_of, wires
+from ingest.crate.pg_values import as_json, as_texts, parameters, wire_of, wires
 from ingest.crate.statements import Action, Form, Statement, Statements
 from ingest.crate.writer import HttpStore
 from ingest.errors import Retry, Stop
@@ -210,3 +213,37 @@ def test_an_address_that_cannot_be_read_is_told_without_repeating_it(text: str) 
     with pytest.raises(Stop, match="INGEST_CRATE_PG_ADDRESSES") as stop:
         pg_addresses([parse_address("http://a")], [text])
     assert text not in stop.value.text
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (),
+        (None,),
+        (1, None, -(2**63)),
+        (1.5, 1e300, -0.0, None),
+        (True, False),
+        ("a,b", None, ""),
+        (1, "1", None),
+        ([1, "a,b"], None),
+    ],
+)
+def test_a_column_is_written_as_its_values_are_one_by_one(values: tuple[Any, ...]) -> None:
+    def alone(value: Any) -> bytes | None:
+        return None if value is None else value.encode() if isinstance(value, str) else orjson.dumps(value)
+
+    assert [alone(value) for value in values] == as_texts(values)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells what is resident")
+@pytest.mark.parametrize("encode", [as_texts, as_json])
+def test_what_is_written_holds_no_more_memory_than_it_has_bytes(encode: Callable[[Any], list[bytes | None]]) -> None:
+    """What orjson returns holds a kilobyte and more, however short it is."""
+
+    def resident_mb() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    before_mb = resident_mb()
+    kept = [encode([number + 0.5, [number]]) for number in range(20_000)]
+    assert resident_mb() - before_mb < 25
+    assert len(kept) == 20_000
