@@ -262,10 +262,13 @@ def is_listening(port: int) -> bool:
 
 
 def has_controller(address: str) -> bool:
-    """Whether the broker can say who is in its cluster. Whatever it answers instead, the caller's deadline judges."""
+    """Whether a broker can say who is in its cluster. Whatever it answers instead, the caller's deadline judges.
+
+    address: also of several, separated by commas.
+    """
     from kafka import KafkaAdminClient
 
-    options = {"bootstrap_servers": [address], "bootstrap_timeout_ms": 2_000, "request_timeout_ms": 2_000}
+    options = {"bootstrap_servers": address, "bootstrap_timeout_ms": 2_000, "request_timeout_ms": 2_000}
     with suppress(Exception), closing(KafkaAdminClient(**options)) as admin:
         return bool(admin.describe_cluster()["brokers"])
     return False

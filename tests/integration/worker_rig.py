@@ -183,7 +183,7 @@ class Site:
     def column(self, table: str, name: str = "id") -> list[Any]:
         """The values of a column in the rows that are not deleted, in the order of the keys."""
         self.crate.rows(f"REFRESH TABLE {table}")
-        alive = "WHERE cdc_deleted IS NOT TRUE " if self._is_ordered(table) else ""
+        alive = "WHERE cdc_deleted = FALSE " if self._is_ordered(table) else ""
         return [row[0] for row in self.crate.rows(f"SELECT {name} FROM {table} {alive}ORDER BY id LIMIT 100000")]
 
     def committed(self) -> int:
