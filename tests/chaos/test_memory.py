@@ -96,7 +96,7 @@ def live(site: Site, way: Proxy, total: int, heads: int = 0, **settings: str) ->
         began_s = time.monotonic()
         look_on(life, worker, lambda: time.monotonic() - began_s > HANGS_S)
         life.hung_mb = life.most_mb
-        assert site.committed() == heads
+        assert site.committed() <= heads
         ends.set()
     released_s = time.monotonic()
     look_on(life, worker, lambda: site.committed() == total)

@@ -172,12 +172,12 @@ def clock_told(rig: Rig, end: str) -> float:
 
 # ---------------------------------------------------------------- it cannot log
 
-DISK_KB = 64
+DISK_KB = 16
 
 
 @row(books="balanced", rate=SLOWLY)
 def disk_full_for_logs(rig: Rig) -> None:
-    """stderr goes to a disk of 64 KB that is full (tmpfs; without the right to mount, a file that may not grow)."""
+    """stderr goes to a disk of 16 KB that is full (tmpfs; without the right to mount, a file that may not grow)."""
     rig.stop_workers()
     log = rig.folder / f"worker-{len(rig.workers) + 1}.log"
     disk = mounted(rig.folder / "disk")
