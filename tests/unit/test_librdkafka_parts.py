@@ -18,7 +18,7 @@ from ingest.flow.ports import Commit  # noqa: E402
 from ingest.kafka import clients  # noqa: E402
 from ingest.kafka.client_errors import translate  # noqa: E402
 from ingest.kafka.librdkafka.commits import Commits, as_theirs  # noqa: E402
-from ingest.kafka.librdkafka.errors import as_client  # noqa: E402
+from ingest.kafka.librdkafka.errors import FENCED, as_client  # noqa: E402
 from ingest.kafka.librdkafka.holding import Holding, finish  # noqa: E402
 from ingest.kafka.librdkafka.options import librdkafka_options  # noqa: E402
 from ingest.kafka.options import KafkaSettings  # noqa: E402
@@ -97,6 +97,12 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch
 )
 def test_errors_mean_what_they_mean_with_kafka_python(code: int, told: str) -> None:
     assert translate(as_client(KafkaError(code)), "reading").code == told
+
+
+def test_who_was_fenced_is_told_so_although_librdkafka_only_says_that_it_is_fatal() -> None:
+    text = f"Fatal error: {FENCED}: OffsetCommit failed: {FENCED}"
+    assert translate(as_client(KafkaError(KafkaError._FATAL, text)), "reading").code == "kafka.fenced"
+    assert translate(as_client(KafkaError(KafkaError._FATAL, "Fatal error: another")), "reading").code == "kafka.failed"
 
 
 # ---------------------------------------------------------------- commits
@@ -190,6 +196,18 @@ def test_revoked_partitions_are_drained_before_they_go_and_nothing_of_them_comes
     assert recorder.heard[-1] == ("revoked", [HERE])
     assert recorder.told[-1] == ("incremental_unassign", [(0, -1001)])
     assert held.accept([run(HERE, 10)]) == []
+
+
+def test_what_comes_while_we_leave_is_left_to_others() -> None:
+    recorder = Recorder()
+    held = holding_both(recorder)
+    held.is_closed = True
+    held.release([HERE, THERE])
+    held.on_assign(recorder, [TopicPartition(*HERE)])  # type: ignore[arg-type]
+    assert recorder.told[-1] == ("incremental_assign", [])
+    held.on_revoke(recorder, [TopicPartition(*HERE)])  # type: ignore[arg-type]
+    assert [kind for kind, _ in recorder.heard] == ["assigned", "revoked"]
+    assert held.told == held.held_back == set()
 
 
 def test_what_a_listener_raises_is_kept_and_librdkafka_goes_on() -> None:

@@ -1,7 +1,12 @@
-"""The start of a consumer, and what is told when it cannot: in the sentences that kafka-python's troubles have. Loop's thread."""
+"""The start of a consumer and its end, and what is told when it cannot start: in the sentences that kafka-python's troubles have.
+
+Loop's thread, but for the close itself.
+"""
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
@@ -15,6 +20,8 @@ from ingest.kafka import client_seams
 from ingest.kafka.librdkafka.errors import REFUSED_LOGIN, REFUSED_TLS, as_client
 from ingest.kafka.librdkafka.options import librdkafka_options
 from ingest.kafka.options import SIDE, KafkaSettings, tls_context
+
+log = logging.getLogger(__name__)
 
 OnCommit = Callable[[KafkaError | None, Collection[TopicPartition]], None]
 
@@ -94,3 +101,21 @@ def topics_of(consumer: Consumer, timeout_s: float) -> Mapping[str, int]:
     """All topics with their numbers of partitions; raises KafkaException. Creates none."""
     found: Mapping[str, Any] = consumer.list_topics(timeout=timeout_s).topics
     return {name: len(topic.partitions) for name, topic in found.items()}
+
+
+def leave(consumer: Any, timeout_s: float) -> None:
+    """Close it, and wait for that so long: librdkafka itself would wait for the answers of a broker that is gone."""
+    closing = threading.Thread(target=_close, args=(consumer,), name="librdkafka-close", daemon=True)
+    closing.start()
+    closing.join(timeout_s)
+    if closing.is_alive():
+        # Whether the broker hears of our leaving or finds out after the session makes no difference to any record.
+        log.warning("close_failed", extra={"error": "no answer in time"})
+
+
+def _close(consumer: Any) -> None:
+    """What ended the client is told once more by its close, which is done all the same."""
+    try:
+        consumer.close()
+    except KafkaException as error:
+        log.debug("librdkafka", extra={"error": type(error).__name__}, exc_info=error)

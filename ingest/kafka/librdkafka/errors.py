@@ -52,6 +52,8 @@ REFUSED_TLS: int = KafkaError._SSL  # noqa: SLF001
 NOT_FETCHED_YET = frozenset({KafkaError._STATE, KafkaError._PREV_IN_PROGRESS})  # noqa: SLF001
 # In the text of an error of OUT_OF_RANGE whose partition was truncated.
 TRUNCATED = KafkaError(KafkaError._LOG_TRUNCATION).str()  # noqa: SLF001
+# In the text of an error that ends a client, whose code says no more than that it does.
+FENCED = KafkaError(KafkaError.FENCED_INSTANCE_ID).str()
 
 
 def as_client(error: KafkaError) -> Exception:
@@ -61,6 +63,8 @@ def as_client(error: KafkaError) -> Exception:
     TopicAuthorizationFailedError('TOPIC_AUTHORIZATION_FAILED')
     """
     code = error.code()
+    if code == KafkaError._FATAL and FENCED in error.str():  # noqa: SLF001
+        code = KafkaError.FENCED_INSTANCE_ID
     if code in _OWN:
         return _OWN[code]()
     found: type[Exception] = client.for_code(code) if code > 0 else client.KafkaError

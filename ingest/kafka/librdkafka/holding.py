@@ -45,7 +45,13 @@ class Holding:
     # ------------------------------------------------------------ what librdkafka tells
 
     def on_assign(self, _: Consumer, assigned: list[TopicPartition]) -> None:
-        """librdkafka goes on when it is told what to fetch, even if that is nothing yet."""
+        """librdkafka goes on when it is told what to fetch, even if that is nothing yet.
+
+        Who is closing takes nothing: the loop would commit as it goes again, by polls, inside librdkafka's close.
+        """
+        if self.is_closed:
+            self._keep_trouble(lambda: self._fetch([]))
+            return
         self.is_joined = True
         self.held_back.update(map(ours, assigned))
         self._keep_trouble(self.announce)

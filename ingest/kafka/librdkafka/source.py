@@ -8,7 +8,6 @@ reading of a new topic started (see kafka.starts).
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ from ingest.kafka.commits import CommitUnderWay
 from ingest.kafka.gaps import Gap, find_gaps, parked
 from ingest.kafka.librdkafka.asking import RdQuestions, offsets_of
 from ingest.kafka.librdkafka.commits import Commits, commit_failure
-from ingest.kafka.librdkafka.connecting import Connection, enquirer, topics_of
+from ingest.kafka.librdkafka.connecting import Connection, enquirer, leave, topics_of
 from ingest.kafka.librdkafka.enquiries import Asked, Enquiries
 from ingest.kafka.librdkafka.errors import (
     END_OF_PARTITION,
@@ -93,10 +92,10 @@ class RdSource:
                 every_s = self._settings.client_options.get("metadata_max_age_ms", METADATA_MAX_AGE_MS) / 1000
                 self._topics = TopicWatch(topics, seen, lambda: self._enquiries.ask(ask_topics), every_s)
                 self._questions = RdQuestions(consumer, ASK_TIMEOUT_S, self.partition_count)
-                self._enquiries = Enquiries(enquirer(self._settings))
                 self._holding = Holding(consumer, listener, self._find_starts)
                 self._consumer, self._connection = consumer, connection
                 self._subscribe()
+                self._enquiries = Enquiries(enquirer(self._settings))  # last: it has a thread
         except BaseException:
             self._consumer = None
             leave(consumer, 0)
@@ -388,13 +387,3 @@ class RdSource:
 
 def ask_topics(client: Consumer) -> Mapping[str, int]:
     return topics_of(client, ASK_TIMEOUT_S)
-
-
-def leave(consumer: Any, timeout_s: float) -> None:
-    """Close it, and wait for that so long: librdkafka itself would wait for the answers of a broker that is gone."""
-    closing = threading.Thread(target=consumer.close, name="librdkafka-close", daemon=True)
-    closing.start()
-    closing.join(timeout_s)
-    if closing.is_alive():
-        # Whether the broker hears of our leaving or finds out after the session makes no difference to any record.
-        log.warning("close_failed", extra={"error": "no answer in time"})
