@@ -23,6 +23,8 @@ import urllib3
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, load_pem_private_key, pkcs12
+from kafka import KafkaAdminClient
+from kafka.admin import UserScramCredentialUpsertion
 
 from tests.integration.worker_rig import Site, registry_handler
 from tests.oracle.crate import Crate
@@ -35,6 +37,8 @@ COMMAND_WITHIN_S = 60.0
 SERVER_NAME, OTHER_NAME = "127.0.0.1", "localhost"
 # A user of CrateDB, and the common name of our certificate.
 CERTIFIED = "certified"
+SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-512")
+SCRAM_LOGIN = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 
 class Pair(NamedTuple):
@@ -98,8 +102,12 @@ class Pki:
 
 
 def tls_kafka(jars: Path, pki: Pki) -> KafkaServer:
-    """Listener TLS wants a certificate of the client, listener SASL_TLS a password: user tester, password right."""
+    """Listener TLS wants a certificate of the client, listener SASL_TLS a password: user tester, password right.
+
+    With SCRAM the users are those that `add_scram_user` has added.
+    """
     login = 'org.apache.kafka.common.security.plain.PlainLoginModule required user_tester="right";'
+    scram = {f"listener.name.sasl_tls.{name.lower()}.sasl.jaas.config": SCRAM_LOGIN for name in SCRAM}
     properties = {
         "ssl.keystore.type": "PKCS12",
         "ssl.keystore.location": pki.keystore,
@@ -108,10 +116,23 @@ def tls_kafka(jars: Path, pki: Pki) -> KafkaServer:
         "ssl.truststore.location": pki.truststore,
         "ssl.truststore.password": SECRET,
         "listener.name.tls.ssl.client.auth": "required",
+        "listener.name.sasl_tls.sasl.enabled.mechanisms": ",".join(["PLAIN", *SCRAM]),
         "listener.name.sasl_tls.plain.sasl.jaas.config": login,
+        **scram,
     }
     lines = "".join(f"{name}={value}\n" for name, value in properties.items())
     return KafkaServer(jars, {"TLS": "SSL", "SASL_TLS": "SASL_SSL"}, lines)
+
+
+def add_scram_user(address: str, name: str, password: str) -> None:
+    """Known to a broker under each mechanism of SCRAM. address: where it asks nothing of an administrator."""
+    admin = KafkaAdminClient(bootstrap_servers=address)
+    try:
+        for kind in SCRAM:  # a request may name a user once
+            answer = admin.alter_user_scram_credentials([UserScramCredentialUpsertion(name, kind, password)])
+            assert answer == {name: None}, answer
+    finally:
+        admin.close()
 
 
 def tls_crate(home: Path, pki: Pki) -> CrateServer:

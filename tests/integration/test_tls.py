@@ -19,12 +19,26 @@ import pytest
 
 from ingest.crate.http import HttpClient, Tls, parse_addresses
 from ingest.errors import Retry
+from ingest.kafka.clients import Client
 from tests.conftest import real_server
 from tests.integration.test_avro import COLUMNS, ENVELOPE, KEY, KEY_ID, VALUE_ID, assert_lived, life
 from tests.integration.worker_rig import Done, Sent, StubRegistry, debezium, key_of, row_of
 from tests.server_processes import CrateServer, KafkaServer
 from tests.servers import Missing, crate_home, kafka_jars
-from tests.tls_rig import CERTIFIED, OTHER_NAME, SERVER_NAME, Breaking, Pair, Pki, TlsRegistry, TlsSite, tls_crate, tls_kafka
+from tests.tls_rig import (
+    CERTIFIED,
+    OTHER_NAME,
+    SCRAM,
+    SERVER_NAME,
+    Breaking,
+    Pair,
+    Pki,
+    TlsRegistry,
+    TlsSite,
+    add_scram_user,
+    tls_crate,
+    tls_kafka,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.cratedb, pytest.mark.slow]
 
@@ -51,13 +65,13 @@ class World:
         address = {"kafka_bootstrap_servers": self.kafka.addresses["TLS"], "kafka_security_protocol": "SSL"}
         return {**address, "kafka_ssl_cafile": self.pki.ca_file, **shown}
 
-    def kafka_sasl(self, password: str = "right") -> Settings:
+    def kafka_sasl(self, password: str = "right", mechanism: str = "PLAIN") -> Settings:
         """What a worker must be told of the listener that wants a password."""
         return {
             "kafka_bootstrap_servers": self.kafka.addresses["SASL_TLS"],
             "kafka_security_protocol": "SASL_SSL",
             "kafka_ssl_cafile": self.pki.ca_file,
-            "kafka_sasl_mechanism": "PLAIN",
+            "kafka_sasl_mechanism": mechanism,
             "kafka_sasl_plain_username": "tester",
             "kafka_sasl_plain_password": password,
         }
@@ -91,6 +105,7 @@ def world(pki: Pki) -> Iterator[World]:
         for node in real_server("CRATEDB", crate):
             assert isinstance(broker, KafkaServer)
             assert isinstance(node, CrateServer)
+            add_scram_user(broker.address, "tester", "right")
             yield World(pki, broker, node)
 
 
@@ -239,12 +254,13 @@ def test_a_user_of_crate_is_known_over_https(method: str, site: TlsSite, world: 
 # ---------------------------------------------------------------- Kafka
 
 
-@pytest.mark.parametrize("way", ["certificate", "password"])
-def test_records_and_letters_travel_over_tls(way: str, site: TlsSite, world: World) -> None:
+@pytest.mark.parametrize("way", ["certificate", "PLAIN", *SCRAM])
+def test_records_and_letters_travel_over_tls(way: str, client: Client, site: TlsSite, world: World) -> None:
     site.make("orders")
     fill(site)
     (bad,) = site.send([Sent(site.topic("orders"), b"bad", b"{this is no JSON")])
-    settings = world.kafka_tls(world.pki.client) if way == "certificate" else world.kafka_sasl()
+    known_by = world.kafka_tls(world.pki.client) if way == "certificate" else world.kafka_sasl(mechanism=way)
+    settings = {"kafka_client": client, **known_by}
     done = site.run(crate_ca_file=site.ca_file, dlq_max_ratio="1", **settings)
     assert (done.code, done.answer["is_balanced"], done.answer["written"]) == (0, True, ROWS), done.log
     assert site.column("orders") == list(range(1, ROWS + 1))
@@ -280,6 +296,9 @@ WRONG_KAFKA = {
     "a wrong password": Wrong(
         lambda world: world.kafka_sasl("wrong"), ("refuses the credentials", "INGEST_KAFKA_SASL_*"), GAVE_UP
     ),
+    "a wrong password of SCRAM": Wrong(
+        lambda world: world.kafka_sasl("wrong", SCRAM[-1]), ("refuses the credentials", "INGEST_KAFKA_SASL_*"), GAVE_UP
+    ),
     "plain text to a TLS port": Wrong(
         lambda world: {"kafka_bootstrap_servers": world.kafka.addresses["TLS"], **SOONER},
         ("127.0.0.1:", "speaks TLS", "set INGEST_KAFKA_SECURITY_PROTOCOL to SSL or SASL_SSL"),
@@ -302,9 +321,9 @@ WRONG_KAFKA = {
 
 
 @pytest.mark.parametrize("name", WRONG_KAFKA)
-def test_a_kafka_that_does_not_fit_is_told_in_a_sentence(name: str, world: World, unreached: TlsSite) -> None:
+def test_a_kafka_that_does_not_fit_is_told_in_a_sentence(name: str, client: Client, world: World, unreached: TlsSite) -> None:
     wrong = WRONG_KAFKA[name]
-    assert_refused(unreached, wrong, wrong.settings(world), RUN, CHECK)
+    assert_refused(unreached, wrong, {"kafka_client": client, **wrong.settings(world)}, RUN, CHECK)
 
 
 # ---------------------------------------------------------------- the schema registry
