@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,6 +17,8 @@ from ingest.kafka.clients import Client, reader
 from ingest.kafka.options import KafkaSettings
 from ingest.model import Partition, Record
 
+# With which client the workers of tests read, where a test does not say.
+KAFKA_CLIENT = os.environ.get("INGEST_TEST_KAFKA_CLIENT", "kafka-python")
 WITHIN_S = 30.0
 Row = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 

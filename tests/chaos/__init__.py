@@ -4,6 +4,9 @@
     python -m tests.chaos --short               a dozen (`make chaos-short`, part of `make test`)
     python -m tests.chaos --row killed --seed 7 rows by a part of their names, with another seed
 
+INGEST_TEST_KAFKA_CLIENT=librdkafka and INGEST_TEST_WRITE_PATH=pg in the environment make the workers of all rows read and write
+that way; leave such runs out of the results with --no-record.
+
 To add a row, write a function over a `Rig` in the file of the server that it breaks, and put `row` of that file on it:
 
     @row(is_short=True, records=8_000)

@@ -25,14 +25,16 @@ from tests.chaos.load import Load
 from tests.chaos.proxy import Proxy, Tally
 from tests.chaos.scenario import Scenario, dice, now_s
 from tests.chaos.watch import Watch, committed
+from tests.crate_rig import WRITE_PATH
 from tests.integration.worker_rig import Done, Running
+from tests.kafka_rig import KAFKA_CLIENT
 from tests.oracle import kafka_io
 from tests.oracle.compare import Differences
 from tests.oracle.crate import Crate, write_contracts
 from tests.oracle.log import Sent
 from tests.oracle.stream import PARTITIONS, topic_of
 from tests.oracle.worker import COMMAND, Worker
-from tests.server_processes import CrateServer, KafkaServer, free_ports
+from tests.server_processes import HOST, CrateServer, KafkaServer, free_ports
 
 # A member that is killed is missed only after its session, and Kafka's default of 45 s would be most of a row.
 DEFAULTS = {"INGEST_KAFKA_SESSION_TIMEOUT_MS": "10000", "INGEST_KAFKA_HEARTBEAT_INTERVAL_MS": "2000"}
@@ -173,7 +175,18 @@ class Rig:
             "INGEST_SCHEMAS_DIR": str(self.schemas),
             "INGEST_DLQ_TOPIC": self.dead_letters,
             **DEFAULTS,
+            **self._ways(),
         }
+
+    def _ways(self) -> dict[str, str]:
+        """INGEST_TEST_KAFKA_CLIENT and INGEST_TEST_WRITE_PATH say how all workers read and write.
+
+        Rows of INGEST_WRITE_PATH=pg go around the proxies, so only what breaks the servers themselves breaks them.
+        """
+        told = {"INGEST_KAFKA_CLIENT": KAFKA_CLIENT, "INGEST_WRITE_PATH": WRITE_PATH}
+        if WRITE_PATH == "pg":
+            told["INGEST_CRATE_PG_ADDRESSES"] = ",".join(f"{HOST}:{each.psql_port}" for each in self.servers.crates)
+        return told
 
     def running(self) -> list[Member]:
         return [worker for worker in self.workers if not worker.has_ended]
