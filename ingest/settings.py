@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     kafka_bootstrap_servers: Texts = knob(("localhost:9092",), "Brokers to begin with.", allowed="host:port, comma-separated")
     kafka_client: Literal["kafka-python", "librdkafka"] = knob(
         "kafka-python",
-        "What reads topics. `librdkafka` is experimental and needs the extra of that name, see docs/operations.md.",
+        "What reads topics. `librdkafka` needs the extra of that name; docs/operations.md says where it differs.",
     )
     group_id: str = knob("ingest", "The consumer group. All workers that share the work have the same.")
     topics: Topics = knob(

@@ -73,7 +73,8 @@ def librdkafka_options(settings: KafkaSettings) -> dict[str, Any]:
         "auto.offset.reset": "error",
         "isolation.level": "read_committed",
         # Where a checksum is wrong librdkafka (2.16.0) skips to the wrong place, takes what it finds there for messages and ends
-        # the process by abort(): issue 689 of confluent-kafka-python. Unchecked, damaged rows would be stored.
+        # the process by abort(): a FIXME in its rd_kafka_msgset_reader_v2 tells how, issue 689 of confluent-kafka-python has the
+        # same assertion. Without the check damaged rows would be stored.
         "check.crcs": True,
         "enable.partition.eof": True,
         "allow.auto.create.topics": False,
