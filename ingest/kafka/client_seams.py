@@ -57,7 +57,7 @@ def check_client() -> None:
 def construct(face: Callable[..., Any], options: Mapping[str, Any]) -> Any:
     """A consumer, producer or admin client. One whose constructor fails would leave its thread and sockets behind. Any thread."""
     KafkaTCPTransport._sock_recv = KafkaSSLTransport._sock_recv = _receive  # noqa: SLF001
-    KafkaNetSocket.sock_connect = _connect_or_close
+    close_what_fails()
     made: list[WatchfulClient] = []
 
     def client(**configs: Any) -> WatchfulClient:
@@ -109,8 +109,13 @@ class WatchfulClient(KafkaNetClient):  # type: ignore[misc]
             self.refusals.append(error)
 
 
+def close_what_fails() -> None:
+    """From now on no client of this process leaves a socket open that could not be connected (seen with 3.0.12)."""
+    KafkaNetSocket.sock_connect = _connect_or_close
+
+
 async def _connect_or_close(*args: Any, **options: Any) -> Any:
-    """In place of the client's own, which leaves the socket of a failed attempt open; a process has 1,024 (seen with 3.0.12)."""
+    """In place of the client's own."""
     try:
         return await CONNECT(*args, **options)
     except BaseException:
