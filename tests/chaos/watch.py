@@ -59,17 +59,24 @@ class Watch:
             self._admin.close()
 
     def _look(self) -> None:
-        try:
-            self._admin = self._admin or KafkaAdminClient(bootstrap_servers=self._kafka, bootstrap_timeout_ms=2_000)
-            total = sum(offsets_of(self._admin, self._group).values())
-        except (KafkaError, OSError):  # the broker is away: that is the row
-            total = self.total
+        total = self._committed()
         if total > self.total:
             self.grew_s = time.monotonic()
         self.total = max(total, self.total)
         for url in self._urls:
             with suppress(OSError, ValueError, HTTPException):  # the worker is away, frozen or ends: what it said last counts
                 self._counts[url] = scraped(url)
+
+    def _committed(self) -> int:
+        """0 while no broker can say. Then the next look begins anew: a client may go on asking a coordinator that is gone."""
+        with suppress(KafkaError, OSError):
+            self._admin = self._admin or KafkaAdminClient(bootstrap_servers=self._kafka, bootstrap_timeout_ms=2_000)
+            if found := offsets_of(self._admin, self._group):
+                return sum(found.values())
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
+        return 0
 
 
 def scraped(url: str) -> dict[tuple[str, str], float]:
