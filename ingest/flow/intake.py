@@ -53,7 +53,9 @@ class Intake:
                 page = self._page(record)
                 if page is None:
                     continue
-            ticket = ledger.admit(page, record, overhead + len(record.value or b"") + len(record.key or b""))
+            value_bytes = len(record.value or b"")
+            row_bytes = overhead if value_bytes < overhead else value_bytes  # a large text is there twice, as bytes and in its row
+            ticket = ledger.admit(page, record, row_bytes + value_bytes + len(record.key or b""))
             books.read += 1
             books.repeats += record.offset < page.known_until
             if held and (waiting := held.get(page.partition)) is not None:
