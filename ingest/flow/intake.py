@@ -54,7 +54,7 @@ class Intake:
                 if page is None:
                     continue
             value_bytes = len(record.value or b"")
-            row_bytes = overhead if value_bytes < overhead else value_bytes  # a large text is there twice, as bytes and in its row
+            row_bytes = overhead if value_bytes < overhead else value_bytes  # a large text is there twice
             ticket = ledger.admit(page, record, row_bytes + value_bytes + len(record.key or b""))
             books.read += 1
             books.repeats += record.offset < page.known_until
