@@ -38,6 +38,7 @@ def terminated_at_random(rig: Rig) -> None:
     """SIGTERM at five random moments; each time it ends with 0, its books balanced, and another one starts."""
     for _ in range(TIMES):
         under_way(rig)
+        rig.until(lambda: '"assigned"' in rig.worker.log, 60, "the worker has partitions")  # before, there is nothing to balance
         done = rig.worker.stop()
         assert (done.code, done.answer["is_balanced"]) == (0, True), done.log[-3000:]
         rig.start_worker()

@@ -96,6 +96,7 @@ def test_two_workers_share_a_topic_and_end_cleanly_together(site: Site, port: in
         fill(site, 1)
         produce(site, ((number, b"{broken") for number in range(PARTITIONS)))
         wait_for_rows(site, worker, ROWS)
+        wait_until(lambda: worker.readiness().get("ready"), 60, lambda: f"{worker.readiness()}\n{worker.log}")
         told, health, groups = worker.readiness(), read(f"{worker.url}/healthz"), [os.getpgid(p) for p in pids(worker).values()]
         metrics = read(f"{worker.url}/metrics")
     finally:
