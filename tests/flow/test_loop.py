@@ -231,6 +231,17 @@ def test_pressure_pauses_and_resumes_all_partitions_while_polling_goes_on() -> N
     assert {"t[0]": 300} == rig.committed()
 
 
+def test_a_large_value_counts_twice_a_small_one_with_what_python_keeps_for_it() -> None:
+    """A large text is in memory as the record's bytes, for a dead letter, and once more in the row."""
+    values = [row(1, "a", 1), row(2, "a" * 100_000, 2)]
+    rig = rig_with(*values, rules=Rules(record_overhead_bytes=1_000, commit_every_s=0.05))
+    rig.store.faults = [lambda batch: Result(batch, [BLOCKED] * len(batch.changes))] * 1000
+    rig.steps(20)
+    small, large = (len(record.value or b"") for record in rig.source.log[T0])
+    keys = sum(len(record.key or b"") for record in rig.source.log[T0])
+    assert keys + 1_000 + small + 2 * large == rig.loop.state.ledger.held_bytes
+
+
 def test_a_full_table_pauses_only_what_feeds_it() -> None:
     rules = Rules(high_bytes=100_000, low_bytes=50_000, table_share=0.01, record_overhead_bytes=1_000, commit_every_s=0.05)
     rig = rig_with(*(row(k, "a", k) for k in range(200)), rules=rules)
