@@ -19,7 +19,7 @@ from ingest.model import Partition, Record
 
 # With which client the workers of tests read, where a test does not say.
 KAFKA_CLIENT = os.environ.get("INGEST_TEST_KAFKA_CLIENT", "kafka-python")
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 Row = tuple[int, bytes | None, bytes | None, list[tuple[str, bytes]]]
 
 
@@ -81,10 +81,14 @@ class BrokerRig:
 
     def commit(self, group: str, topic: str, offset: int, partition: int = 0, metadata: str = "") -> None:
         """As an earlier run of the group would have."""
+        self.commits(group, topic, {partition: (offset, metadata)})
+
+    def commits(self, group: str, topic: str, to: Mapping[int, tuple[int, str]]) -> None:
+        """Partitions with their offsets and metadata, which here does not end in a zero octet."""
         consumer = KafkaConsumer(bootstrap_servers=[self.address], group_id=group, enable_auto_commit=False)
         try:
-            consumer.assign([TopicPartition(topic, partition)])
-            consumer.commit({TopicPartition(topic, partition): OffsetAndMetadata(offset, metadata, -1)})
+            consumer.assign([TopicPartition(topic, partition) for partition in to])
+            consumer.commit({TopicPartition(topic, partition): OffsetAndMetadata(*at, -1) for partition, at in to.items()})
         finally:
             consumer.close()
 

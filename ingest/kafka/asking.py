@@ -14,6 +14,10 @@ from ingest.flow.ports import Commit
 from ingest.kafka import client_seams
 from ingest.model import Partition
 
+# Ends metadata on the wire. librdkafka takes metadata to its first zero octet, and was seen to read on in foreign memory where
+# there is none (2.16): what kafka-python commits must be fit for a worker that goes on with librdkafka.
+END = "\0"
+
 
 class Questions(Protocol):
     """Each is one request or a few."""
@@ -35,7 +39,7 @@ class Questions(Protocol):
 
 
 class ClientQuestions:
-    """Asked through kafka-python. Where librdkafka committed, Kafka keeps a zero octet behind the metadata."""
+    """Asked through kafka-python. Kafka keeps a zero octet behind the metadata, whichever client committed; see `as_offsets`."""
 
     def __init__(self, consumer: KafkaConsumer, timeout_ms: int) -> None:
         self._consumer = consumer
@@ -46,7 +50,7 @@ class ClientQuestions:
 
     def committed(self, partitions: Collection[Partition]) -> Mapping[Partition, Commit]:
         found = client_seams.committed(self._consumer, as_theirs(partitions), self._timeout_ms)
-        return {Partition(*each): Commit(at.offset, at.metadata.rstrip("\0"), at.leader_epoch) for each, at in found.items()}
+        return {Partition(*each): Commit(at.offset, at.metadata.rstrip(END), at.leader_epoch) for each, at in found.items()}
 
     def begins(self, partitions: Collection[Partition]) -> Mapping[Partition, int]:
         return _as_ours(self._consumer.beginning_offsets(as_theirs(partitions), timeout_ms=self._timeout_ms))
@@ -64,9 +68,11 @@ def as_theirs(partitions: Collection[Partition]) -> list[TopicPartition]:
 
 
 def as_offsets(commits: Mapping[Partition, Commit]) -> dict[TopicPartition, OffsetAndMetadata]:
-    """Our commits as the client wants them."""
+    """Our commits as the client wants them. Metadata ends as librdkafka ends it."""
     return {
-        TopicPartition(*partition): OffsetAndMetadata(commit.offset, commit.metadata, commit.leader_epoch)
+        TopicPartition(*partition): OffsetAndMetadata(
+            commit.offset, commit.metadata and commit.metadata + END, commit.leader_epoch
+        )
         for partition, commit in commits.items()
     }
 

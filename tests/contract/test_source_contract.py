@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from kafka import KafkaProducer, TopicPartition
 
 from ingest.errors import Parked, Stop
 from ingest.flow.ports import ADDED, Commit
+from ingest.kafka.clients import Client
 from ingest.model import Partition, Position
 from tests.kafka_rig import BrokerRig, Member, until
 
@@ -101,6 +103,29 @@ def test_a_commit_is_where_the_next_member_starts_with_its_metadata(broker: Brok
     until(lambda: len(second.records) == 6, second)
     assert second.starts == {Partition(topic, 0): commit}
     assert second.records[0].offset == 4
+
+
+def test_the_other_client_goes_on_from_a_commit_with_its_metadata(broker: BrokerRig, member: Any, client: Client) -> None:
+    topic = broker.topic(60)
+    other: Client = "librdkafka" if client == "kafka-python" else "kafka-python"
+    commits = {Partition(topic, number): Commit(0, "m" * number) for number in range(60)}
+    first = member(topic, commits_on_revoke=False)
+    until(lambda: len(first.held) == 60, first)
+    assert first.commit(commits) is None
+    first.close()
+    with closing(Member(first.settings, client=other)) as second:
+        second.start()
+        until(lambda: len(second.held) == 60, second)
+        assert second.starts == commits
+
+
+def test_a_commit_of_another_program_is_where_reading_starts_whatever_its_metadata(broker: BrokerRig, member: Any) -> None:
+    """librdkafka reads on behind metadata without a zero octet, and most of that is no text."""
+    topic = broker.topic(60)
+    broker.commits("theirs", topic, {number: (7, "x" * number) for number in range(60)})
+    reader = member(topic, "theirs")
+    until(lambda: len(reader.held) == 60, reader)
+    assert {each.offset for each in reader.starts.values()} == {7}
 
 
 def test_a_partition_that_is_added_later_is_read_from_its_beginning(broker: BrokerRig, member: Any) -> None:
@@ -257,7 +282,7 @@ def test_a_poll_that_waits_ends_when_it_is_woken_paused_or_not(broker: BrokerRig
 def test_closing_revokes_first_and_frees_the_partitions_at_once(broker: BrokerRig, member: Any) -> None:
     topic = broker.topic()
     broker.fill(topic, 10)
-    first = member(topic)
+    first = member(topic, session_timeout_ms=60_000)  # without its leave the second would wait for this
     until(lambda: len(first.records) == 10, first)
     first.close()
     second = member(topic, first.settings.group_id)
@@ -266,7 +291,7 @@ def test_closing_revokes_first_and_frees_the_partitions_at_once(broker: BrokerRi
     assert first.kinds() == ["assigned", "revoked"]
     assert first.commit_answers == [True]
     assert second.starts[Partition(topic, 0)].offset == 10
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
 
 
 def test_closing_commits_nothing_by_itself(broker: BrokerRig, member: Any) -> None:

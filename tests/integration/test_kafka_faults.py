@@ -275,9 +275,9 @@ def test_a_missing_codec_stops_at_once(rig: BrokerRig, join: Join, monkeypatch: 
 
 def test_a_second_member_with_the_same_static_name_ends_the_first(rig: BrokerRig, join: Join) -> None:
     topic = rig.topic()
-    first = join(topic, "fenced", group_instance_id="one").start()
+    first = join(topic, f"fenced-{topic}", group_instance_id="one").start()
     until(lambda: first.held, first)
-    second = join(topic, "fenced", group_instance_id="one").start()
+    second = join(topic, f"fenced-{topic}", group_instance_id="one").start()
     until(lambda: second.held, second)
     first.source.commit({Partition(topic, 0): Commit(0)})
     with pytest.raises(Stop, match=r"kafka\.fenced: another member runs with the same INGEST_KAFKA_GROUP_INSTANCE_ID"):

@@ -57,4 +57,14 @@ def ours(partition: TopicPartition) -> Partition:
 
 def _as_commit(found: TopicPartition) -> Commit:
     epoch = found.leader_epoch
-    return Commit(found.offset, found.metadata or "", -1 if epoch is None else epoch)
+    return Commit(found.offset, _metadata_of(found), -1 if epoch is None else epoch)
+
+
+def _metadata_of(found: TopicPartition) -> str:
+    """Behind metadata that another program committed librdkafka 2.16 may read what is in memory there, see kafka.asking.END.
+    It is no text of ours then, and such begins afresh.
+    """
+    try:
+        return found.metadata or ""
+    except UnicodeDecodeError:
+        return ""
