@@ -35,6 +35,7 @@ TESTED = "3.0."
 RECEIVE_BYTES = 1 << 20
 CONNECT_S = 3.0
 CONNECT = KafkaNetSocket.sock_connect
+WRITE = KafkaTCPTransport._write_to_sock  # noqa: SLF001
 # One or two minutes' worth; a full collection takes some 10 ms.
 FAILURES_SWEPT = 20
 TLS = ("SSL", "SASL_SSL")
@@ -110,8 +111,11 @@ class WatchfulClient(KafkaNetClient):  # type: ignore[misc]
 
 
 def close_what_fails() -> None:
-    """From now on no client of this process leaves a socket open that could not be connected (seen with 3.0.12)."""
+    """From now on no client of this process leaves a socket open that could not be connected, or that still had something to send
+    when the client was closed (seen with 3.0.12).
+    """
     KafkaNetSocket.sock_connect = _connect_or_close
+    KafkaTCPTransport._write_to_sock = _write_or_close  # noqa: SLF001
 
 
 async def _connect_or_close(*args: Any, **options: Any) -> Any:
@@ -120,6 +124,16 @@ async def _connect_or_close(*args: Any, **options: Any) -> Any:
         return await CONNECT(*args, **options)
     except BaseException:
         next(each for each in args if isinstance(each, socket.socket)).close()
+        raise
+
+
+async def _write_or_close(transport: Any) -> None:
+    """In place of the client's own, which a client that is closed just ends: nobody is left to close the socket."""
+    try:
+        await WRITE(transport)
+    except BaseException:
+        if transport._sock is not None:  # noqa: SLF001
+            transport._sock.close()  # noqa: SLF001
         raise
 
 

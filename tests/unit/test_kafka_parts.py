@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import socket
 from types import SimpleNamespace
 
 import pytest
 from kafka import errors as client
+from kafka.net.selector import NetworkSelector
+from kafka.net.transport import KafkaTCPTransport
 
 from ingest.errors import Reject, Retry, Stop
 from ingest.flow.ports import Letter
+from ingest.kafka import client_seams
 from ingest.kafka.client_errors import translate
 from ingest.kafka.commits import CommitUnderWay
 from ingest.kafka.gaps import Gap, parked
@@ -207,8 +211,6 @@ def test_reasons_leave_out_what_is_not_known() -> None:
 def test_a_transport_closed_while_it_waited_is_an_error_of_the_connection_and_no_bug() -> None:
     from kafka.errors import KafkaConnectionError
 
-    from ingest.kafka import client_seams
-
     received, error = client_seams._receive(SimpleNamespace(_sock=None))
     assert (received, type(error)) == (b"", KafkaConnectionError)
 
@@ -226,3 +228,18 @@ def test_a_commit_that_we_may_not_make_is_told_apart_from_one_that_fails() -> No
     assert isinstance(refused.refusal, client.GroupAuthorizationFailedError)
     assert failed.refusal is None
     assert (refused.take_error(), failed.take_error()) == ("GroupAuthorizationFailedError", "CommitFailedError")
+
+
+def test_a_client_that_is_closed_leaves_no_socket_that_had_something_to_send() -> None:
+    """As when it is closed right behind a question: kafka-python would forget the socket, open."""
+    client_seams.close_what_fails()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        net = NetworkSelector()
+        transport = KafkaTCPTransport(net, ours)
+        transport.set_protocol(SimpleNamespace(_sensors=None, connection_lost=lambda _: None))
+        transport.write(b"a question")
+        transport.close()
+        net.close()
+        assert -1 == ours.fileno()
