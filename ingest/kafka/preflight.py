@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic, sleep
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -31,6 +32,7 @@ Offsets = Mapping[int, int]
 NONE: Offsets = MappingProxyType({})
 
 ASK_TIMEOUT_MS = 5_000
+COORDINATOR_S = 10.0
 NO_LEADER = 5
 # A glance: enough to see what a topic holds, few enough for a minute's worth of topics.
 RECORDS_PER_PARTITION = 2
@@ -109,12 +111,24 @@ class Seen:
     def ask(self, question: str, ask: Callable[[], Told]) -> Told | None:
         """The answer; None, and a note, where there is none. The client raises ValueError for what it cannot even ask."""
         try:
-            return ask()
+            return with_a_coordinator(ask)
         except client.AuthorizationError as error:
             self.refused.append(f"{question} ({type(error).__name__})")
         except (client.KafkaError, ValueError) as error:
             self.untold.append(f"{question} ({type(error).__name__})")
         return None
+
+
+def with_a_coordinator(ask: Callable[[], Told]) -> Told:
+    """The answer. A broker makes what it needs to coordinate groups when the first is asked for, and answers before it has it."""
+    deadline_s = monotonic() + COORDINATOR_S
+    while True:
+        try:
+            return ask()
+        except (client.CoordinatorNotAvailableError, client.CoordinatorLoadInProgressError, client.NotCoordinatorError):
+            if monotonic() > deadline_s:
+                raise
+            sleep(0.2)
 
 
 def look(settings: KafkaSettings, letters: DeadLetterSettings) -> Seen:

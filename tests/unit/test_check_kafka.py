@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError
 
+from ingest.kafka import preflight
 from ingest.kafka.preflight import GroupSeen, LettersSeen, Seen, TopicSeen
 from ingest.settings import Settings
 from ingest.tools import check_kafka
@@ -54,6 +56,33 @@ def test_all_is_well() -> None:
 
 def test_an_old_broker_fails() -> None:
     assert "FAIL" == the_odd(check_kafka.of_broker(settings(), Seen(version=(1, 1))))[0]
+
+
+def test_a_broker_that_has_no_coordinator_yet_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(preflight, "sleep", slept.append)
+    refusals = [CoordinatorNotAvailableError(), CoordinatorLoadInProgressError()]
+
+    def ask() -> str:
+        if refusals:
+            raise refusals.pop()
+        return "told"
+
+    seen = Seen()
+    assert "told" == seen.ask("what group g has read", ask)
+    assert ([], 2) == (seen.untold, len(slept))
+
+
+def test_a_broker_that_never_has_a_coordinator_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "COORDINATOR_S", 0.0)
+    monkeypatch.setattr(preflight, "sleep", lambda _: None)
+
+    def ask() -> None:
+        raise CoordinatorNotAvailableError
+
+    seen = Seen()
+    assert seen.ask("what group g has read", ask) is None
+    assert ["what group g has read (CoordinatorNotAvailableError)"] == seen.untold
 
 
 def test_a_missing_codec_fails_with_what_to_install() -> None:
