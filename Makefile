@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # What `make check` runs: quick, and without servers.
 QUICK_TESTS := $(wildcard tests/unit tests/cases tests/flow tests/fuzz tests/chaos/test_frame.py)
+# Tests on real servers mostly wait, so three processes, each with servers of its own (2 GB), take a file each; the long ones begin.
+AT_ONCE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo format check test chaos chaos-short simulate mutations bench bench-full wheel docs clean
@@ -33,10 +35,10 @@ check: $(READY) ## Format, lint, types, and the tests that need no server
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --quiet --doctest-modules ingest $(QUICK_TESTS)
+	$(BIN)/python -m pytest --quiet --numprocesses auto --doctest-modules ingest $(QUICK_TESTS)
 
 test: check ## All that this machine can run; what it lacks is named in the last lines
-	$(BIN)/python -m pytest --quiet $(wildcard tests/contract tests/oracle tests/properties tests/integration tests/packaging)
+	$(BIN)/python -m pytest --quiet $(AT_ONCE) $(wildcard tests/integration tests/packaging tests/contract tests/oracle tests/properties)
 	$(BIN)/python -m tests.chaos --short --no-record
 
 chaos: $(READY) ## The fault matrix on real servers, an hour (ARGS="--row killed --seed 7" for some of it)
