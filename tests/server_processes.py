@@ -21,6 +21,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 
 KAFKA_VERSION = "4.3.1"
@@ -105,8 +106,10 @@ class Process(ABC):
         self._end(signal.SIGKILL)
 
     def suspend(self) -> None:
-        """Freeze it: connections stay open and nobody answers."""
+        """Freeze it: connections stay open and nobody answers. Its last thread may halt a while after the signal."""
         self._signal(signal.SIGSTOP)
+        if self._process is not None and not is_soon(partial(is_frozen, self._process.pid)):
+            raise RuntimeError(f"{self.name} did not halt")
 
     def resume(self) -> None:
         """Let a frozen one go on."""
@@ -239,6 +242,12 @@ def is_soon(is_so: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+def is_frozen(pid: int) -> bool:
+    """Whether every thread of it halts (T in the third field, behind the name in brackets)."""
+    stats = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
 def free_ports(number: int) -> list[int]:

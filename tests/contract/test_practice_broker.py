@@ -84,13 +84,13 @@ def test_what_is_produced_is_consumed(broker: Broker, consumer_of: Any, codec: s
 
 def test_a_fetch_that_waits_is_woken_by_a_record(broker: Broker, consumer_of: Any) -> None:
     broker.create_topic("woken", 1)
-    consumer = consumer_of("woken", "g-woken", fetch_max_wait_ms=5_000)
+    consumer = consumer_of("woken", "g-woken", fetch_max_wait_ms=30_000, request_timeout_ms=40_000)
     until(lambda: consumer.poll(20) or consumer.assignment())
     consumer.poll(50)
     started_s = time.monotonic()
     broker.put("woken", b"here")
     assert b"here" == taken(consumer, 1)[0].value
-    assert time.monotonic() - started_s < 2
+    assert time.monotonic() - started_s < 15
 
 
 def test_commits_come_back_with_their_metadata(broker: Broker, consumer_of: Any) -> None:

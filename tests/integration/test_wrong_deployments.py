@@ -114,27 +114,26 @@ def test_a_kafka_that_is_not_there_is_waited_for_and_then_given_up(site: Site) -
     assert "Kafka" in the_sentence(done)
     assert "tried for 3 s" in the_sentence(done)
     retries = [line for line in logged(done.log) if line["event"] == "kafka_retry"]
-    assert len(retries) >= 2
-    assert sum(line["wait_s"] for line in retries) >= 2.5  # it is refused at once, so all the time is waiting
+    assert 2 <= len(retries) <= 30  # it is refused at once: without its waits it would try thousands of times
 
 
 def test_a_worker_that_waits_for_kafka_ends_when_it_is_asked_to(site: Site) -> None:
-    """Also in the middle of a long wait: here one of more than 4 s."""
+    """Also in the middle of a long wait: here one of more than 8 s."""
     (port,) = free_ports(1)
     worker = site.start(kafka_bootstrap_servers=f"127.0.0.1:{port}", topics="orders")
     try:
-        wait_until(lambda: waits_long(worker) or worker.has_ended, 100, lambda: worker.log)
+        wait_until(lambda: waits_long(worker) or worker.has_ended, 300, lambda: worker.log)
     finally:
         asked_s = monotonic()
         done = worker.stop()
-    assert monotonic() - asked_s < 3
+    assert monotonic() - asked_s < 6
     assert (done.code, done.answer["read"], done.sentences) == (0, 0, [])
 
 
 def waits_long(worker: Running) -> bool:
     """Whether the wait that has just begun is a long one."""
     waits = [line["wait_s"] for line in logged(worker.log) if line["event"] == "kafka_retry"]
-    return bool(waits) and waits[-1] > 4
+    return bool(waits) and waits[-1] > 8
 
 
 # ---------------------------------------------------------------- one table is deployed wrongly
