@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     batch_linger_ms: int = knob(
         100, "At most one batch per lane in this time, while neither of the above is reached.", unit="ms", low=0, high=60_000
     )
-    writers: int = knob(2, "Requests in flight at most, per worker process.", unit="requests", low=1, high=64)
+    writers: int = knob(4, "Requests in flight at most, per worker process.", unit="requests", low=1, high=64)
     workers: int = knob(1, "Worker processes that `ingest run` starts.", unit="processes", low=1, high=64)
     memory_mb: int = knob(
         512,

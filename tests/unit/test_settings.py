@@ -211,7 +211,7 @@ def test_the_loop_gets_the_marks_in_its_own_units() -> None:
 
 def test_the_table_says_where_each_value_came_from() -> None:
     lines = tool.as_table(Settings.load({"INGEST_WRITERS": "7", "INGEST_KAFKA_CLIENT_ID": "me"})).splitlines()
-    assert ["INGEST_WRITERS", "7", "2", "environment"] in [line.split() for line in lines]
+    assert ["INGEST_WRITERS", "7", "4", "environment"] in [line.split() for line in lines]
     assert ["INGEST_GROUP_ID", "ingest", "ingest", "default"] in [line.split() for line in lines]
     assert "INGEST_KAFKA_CLIENT_ID" in lines[-1]
 
