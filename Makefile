@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # What `make check` runs: quick, and without servers.
 QUICK_TESTS := $(wildcard tests/unit tests/cases tests/flow tests/fuzz tests/chaos/test_frame.py)
-# Tests on real servers mostly wait, so three processes, each with servers of its own (2 GB), take a file each; the long ones begin.
-AT_ONCE := --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Tests on real servers mostly wait, so two processes, each with servers of its own (2 GB), take a file each; the long ones begin. A test
+# that hangs ends its process: beside another and on a slow machine one may take five minutes without that.
+AT_ONCE := --numprocesses 2 --dist loadfile --no-loadscope-reorder --override-ini faulthandler_timeout=1200
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo format check test chaos chaos-short simulate mutations bench bench-full wheel docs clean

@@ -122,9 +122,9 @@ def delete(kafka: str, topics: Sequence[str]) -> None:
 # ---------------------------------------------------------------- the store
 
 
-def make_table(sql: Sql, schema: str) -> None:
+def make_table(sql: Sql, schema: str, table: str = TABLE) -> None:
     """The table with all its months, each with one dead row: making them is not what is measured."""
-    sql(TABLE.format(schema=schema))
+    sql(table.format(schema=schema))
     for month in MONTHS:
         sql(f'INSERT INTO "{schema}".orders (id, month, cdc_version, cdc_deleted) VALUES (?, ?, ?, true)', [-1, month, "0"])
 
@@ -165,15 +165,16 @@ class Bench:
     url: str
     count: int
     env: Mapping[str, str]
+    table: str = TABLE
 
     def run(self, tree: Path, topic: str, profile: str | None = None) -> Run:
         """One worker of this tree over the topic."""
         schema = f"drain{uuid.uuid4().hex[:8]}"
         sql = Sql(self.url)
-        make_table(sql, schema)
+        make_table(sql, schema, self.table)
         try:
             with tempfile.TemporaryDirectory() as folder:
-                return self._drained(tree, self._environment(Path(folder), schema, topic), Path(folder), profile)
+                return self._drained(tree, self.environment(Path(folder), schema, topic), Path(folder), profile)
         finally:
             sql(f'DROP TABLE "{schema}".orders')
             delete(self.kafka, [f"{schema}.dlq"])
@@ -217,7 +218,7 @@ class Bench:
             find_books((folder / "answer").read_text()),
         )
 
-    def _environment(self, folder: Path, schema: str, topic: str) -> dict[str, str]:
+    def environment(self, folder: Path, schema: str, topic: str) -> dict[str, str]:
         schemas = folder / "schemas"
         schemas.mkdir()
         types = "".join(f'\n[columns.{name}]\ntype = "{type_}"\n' for name, type_ in BARE_TYPES.items())

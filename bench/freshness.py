@@ -2,11 +2,17 @@
 
 A `Pacer` sends records at a rate, a `Prober` asks CrateDB for some of them until they are there. Keys are asked for by their
 whole primary key, which sees rows before any refresh.
+
+    python -m bench.freshness --rates 500,2000 --months 1,12 --set INGEST_WRITERS=1,2,4      each with each, in turn
+
+Rows of the last seconds of a run are the ones to look at: CrateDB's JVM learns for a minute or so after its start (`late`).
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -15,18 +21,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
 
-from bench.contenders import Contender, Job
+from bench import cases, report
+from bench.contenders import WORKER, Contender, Job, Worker
 from bench.measure import launch, new_schema, stop
 from bench.report import markdown
-from bench.rows import Event, Stored
-from bench.servers import Servers, Sql
+from bench.rows import Event, Shape, Stored
+from bench.servers import Servers, Sql, own_servers
 from bench.workload import Filled, Layout, Workload, delete_topics, make_topics
 from ingest.tables.calendar_utc import month_of
+from tests.server_processes import KAFKA_VERSION
 
 SHARES = (0.1, 0.5, 0.9)
 SECONDS = 15.0
@@ -110,9 +119,9 @@ class Prober:
             time.sleep(self._poll_s)
 
     def _found(self, messages: Sequence[Message]) -> set[int]:
-        keys = ", ".join(str(message.key) for message in messages)
-        months = ", ".join(sorted({str(message.month) for message in messages}))
-        where = f"id IN ({keys})" + (f" AND month IN ({months})" if self._layout.has_months else "")
+        """Each by its own key: IN and IN would make CrateDB look for each id in each month."""
+        month = " AND month = {0.month}" if self._layout.has_months else ""
+        where = " OR ".join(f"(id = {message.key}{month.format(message)})" for message in messages)
         return {row[0] for row in self._sql.rows(f"SELECT id FROM {self._table} WHERE {where}")}
 
 
@@ -219,13 +228,23 @@ def first_seen(on: Stage) -> None:
 def measured(contender: Contender, workload: Workload, servers: Servers, share: float, top: float) -> Fresh:
     """top: records a second; share: the part of them that are sent."""
     rate = max(1.0, share * top)
+    took_ms, lost = paced(contender, workload, servers, rate)
+    p50_ms, p99_ms = percentiles(took_ms)
+    return Fresh(contender.name, share, round(rate, 1), len(took_ms), p50_ms, p99_ms, lost)
+
+
+def paced(contender: Contender, workload: Workload, servers: Servers, rate: float) -> tuple[list[float], int]:
+    """How old some of the records of a steady load were when they could be seen, in ms, and how many could not."""
     with stage(contender, replace(workload, mix="insert", tables=1), servers) as on, running(contender, on.job):
         first_seen(on)
         on.pacer.pace(on.pacer.messages(int(rate * SECONDS)), rate, on.prober)
         lost = on.prober.wait(READY_WITHIN_S)
-        took_ms = [seen.took_ms for seen in on.prober.seen]
-    p50_ms, p99_ms = percentiles(took_ms)
-    return Fresh(contender.name, share, round(rate, 1), len(took_ms), p50_ms, p99_ms, lost)
+        return [seen.took_ms for seen in on.prober.seen], lost
+
+
+def late(took_ms: Sequence[float]) -> tuple[float, float]:
+    """Percentiles of the second half of the records that were asked for."""
+    return percentiles(took_ms[len(took_ms) // 2 :])
 
 
 def percentiles(values: Sequence[float]) -> tuple[float, float]:
@@ -247,3 +266,51 @@ def table(found: Sequence[Fresh]) -> str:
         by_name.setdefault(each.contender, []).append(each)
     rows = [[name, *(f"{e.p50_ms:.0f} / {e.p99_ms:.0f} ({e.rate:,.0f}/s)" for e in some)] for name, some in by_name.items()]
     return markdown(head, rows)
+
+
+# ---------------------------------------------------------------- by itself
+
+
+def main() -> int:
+    options = arguments().parse_args()
+    setting, _, values = options.set.partition("=")
+    kinds = list(product(options.months.split(","), options.rates.split(","), values.split(",")))
+    found = []
+    with own_servers(is_pinned=options.pin) as servers:
+        warm_up(servers)
+        for number in range(options.rounds):
+            for months, rate, value in kinds if number % 2 == 0 else reversed(kinds):
+                workload = replace(cases.MAIN, shape=Shape(months=int(months)))
+                took_ms, lost = paced(Worker("worker", {setting: value} if setting else {}), workload, servers, float(rate))
+                found.append({"months": months, "rate": rate, setting or "settings": value, "lost": lost, "took_ms": took_ms})
+                whole, end = percentiles(took_ms), late(took_ms)
+                print(
+                    f"{months:>3} months {rate:>6}/s {setting}={value}: p50 {whole[0]}, p99 {whole[1]} ms, "
+                    f"late p50 {end[0]}, p99 {end[1]} ms of {len(took_ms)}, {lost} lost",
+                    flush=True,
+                )
+        about = report.machine() | {"crate": servers.crate_version, "kafka": KAFKA_VERSION, "pinned": options.pin}
+    print(report.keep("freshness", about, found=found))
+    return 0
+
+
+def warm_up(servers: Servers) -> None:
+    """What CrateDB's JVM learns of statements and shards should not be what is measured."""
+    for _ in range(3):
+        paced(WORKER, cases.MAIN, servers, 3_000)
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rates", default="2000", help="records a second, separated by commas")
+    parser.add_argument("--months", default="12", help="over how many months the rows are spread")
+    parser.add_argument(
+        "--set", default="", metavar="INGEST_X=A,B", help="a setting of the worker, with all its values to compare"
+    )
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--pin", action="store_true", help="CrateDB on one core and everything else on the others")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
