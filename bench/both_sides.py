@@ -104,7 +104,9 @@ class Node:
         for event in told["recording"]["events"]:
             trace = event["values"]["stackTrace"]
             if trace:
-                yield [f"{frame['method']['type']['name']}.{frame['method']['name']}" for frame in trace["frames"]]
+                yield [
+                    f"{frame['method']['type']['name']}.{frame['method']['name']}".replace("/", ".") for frame in trace["frames"]
+                ]
 
     def _folder_of(self, file: Path) -> Path:
         shutil.chown(file.parent, self._owner)  # its owner writes there, not we
