@@ -274,18 +274,21 @@ def table(found: Sequence[Fresh]) -> str:
 def main() -> int:
     options = arguments().parse_args()
     setting, _, values = options.set.partition("=")
-    kinds = list(product(options.months.split(","), options.rates.split(","), values.split(",")))
+    lists = (options.months, options.shards, options.refresh, options.rates, values)
+    kinds = list(product(*(words.split(",") for words in lists)))
     found = []
     with own_servers(is_pinned=options.pin) as servers:
         warm_up(servers)
         for number in range(options.rounds):
-            for months, rate, value in kinds if number % 2 == 0 else reversed(kinds):
-                workload = replace(cases.MAIN, shape=Shape(months=int(months)))
+            for months, shards, refresh, rate, value in kinds if number % 2 == 0 else reversed(kinds):
+                workload = replace(cases.MAIN, shape=Shape(months=int(months)), shards=int(shards), refresh_ms=int(refresh))
                 took_ms, lost = paced(Worker("worker", {setting: value} if setting else {}), workload, servers, float(rate))
-                found.append({"months": months, "rate": rate, setting or "settings": value, "lost": lost, "took_ms": took_ms})
+                table = {"months": months, "shards": shards, "refresh_ms": refresh}
+                found.append(table | {"rate": rate, setting or "settings": value, "lost": lost, "took_ms": took_ms})
                 whole, end = percentiles(took_ms), late(took_ms)
                 print(
-                    f"{months:>3} months {rate:>6}/s {setting}={value}: p50 {whole[0]}, p99 {whole[1]} ms, "
+                    f"{months:>3} months of {shards} shards, refresh {refresh} ms, {rate:>6}/s {setting}={value}: "
+                    f"p50 {whole[0]}, p99 {whole[1]} ms, "
                     f"late p50 {end[0]}, p99 {end[1]} ms of {len(took_ms)}, {lost} lost",
                     flush=True,
                 )
@@ -304,6 +307,8 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rates", default="2000", help="records a second, separated by commas")
     parser.add_argument("--months", default="12", help="over how many months the rows are spread")
+    parser.add_argument("--shards", default="2", help="of each month")
+    parser.add_argument("--refresh", default="1000", help="refresh interval of the table in ms")
     parser.add_argument(
         "--set", default="", metavar="INGEST_X=A,B", help="a setting of the worker, with all its values to compare"
     )

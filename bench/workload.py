@@ -60,6 +60,7 @@ class Workload:
     tables: int = 1
     partitions: int = 6
     shards: int = 2
+    refresh_ms: int = 1_000
 
     @cached_property
     def wire(self) -> Format:
@@ -92,7 +93,8 @@ class Workload:
         for table in self.names:
             sql(
                 f'CREATE TABLE "{schema}"."{table}" ({", ".join(columns)}, PRIMARY KEY ({key})) '
-                f"CLUSTERED BY (id) INTO {self.shards} SHARDS {by_month}WITH (number_of_replicas = 0)"
+                f"CLUSTERED BY (id) INTO {self.shards} SHARDS {by_month}"
+                f"WITH (number_of_replicas = 0, refresh_interval = {self.refresh_ms})"
             )
             if layout.has_months:
                 rows = [[-1, month] for month in self.months()]

@@ -328,9 +328,10 @@ class Lane(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """Changes of one lane that go to the store together, at most one per key, in any order of keys.
+    """Changes of a lane that go to the store together, at most one per key, in any order of keys.
 
     tag: stands in a comment at the head of each statement, so that a running request can be recognised in sys.jobs.
+    beside: further lanes of the table, each with as many of the changes as it gave, behind the first lane's and in this order.
     unsure: tags of earlier requests of this lane whose outcome is unknown; they must have ended before this batch is sent.
     unsure_for_s: seconds since the last of them was given up.
     mostly_stale: the lane's last batches were, so the CASE form of the guard is the better start.
@@ -344,6 +345,7 @@ class Batch:
     mostly_stale: bool = False
     reason: str = ""
     unsure_for_s: float = 0.0
+    beside: tuple[Lane, ...] = ()
 
 
 class Fate(StrEnum):

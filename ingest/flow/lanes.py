@@ -2,7 +2,9 @@
 
 Owned by the loop's thread. A lane is a row of folds, sent in order: the ones to be sent again (`redo`), sealed ones, then open
 ones. The first open one grows; a change that does not fold with what its key has there waits in the next, so that a key with
-such changes makes no other key wait. Nothing here knows CrateDB, Kafka or a real clock.
+such changes makes no other key wait. A batch that is not full goes together with those of its table's other lanes, and waits
+while such a one is out: a request costs CrateDB a sync for each shard that it touches, however few its rows (ADR 14). Nothing
+here knows CrateDB, Kafka or a real clock.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from ingest.flow.fold import Fold, Folded
 from ingest.flow.ledger import Ticket
 from ingest.model import Change, Lane, Partition
 
+FULL, LINGER, FLUSH, AGAIN = "full", "linger", "flush", "again"  # why a batch goes
+
 
 @dataclass(frozen=True, slots=True)
 class BatchRules:
@@ -28,7 +32,8 @@ class BatchRules:
 
 @dataclass(slots=True)
 class LaneState:
-    """One lane. `out`: the fold that a writer has; `unsure`: tags of requests that may still run on the server.
+    """One lane. `out`: the fold that a writer has, `why`: the reason for which it went; `unsure`: tags of requests that may
+    still run on the server.
 
     is_busy: `Lanes` looks at it.
     """
@@ -39,6 +44,7 @@ class LaneState:
     sealed: deque[Fold] = field(default_factory=deque)
     open: list[Fold] = field(default_factory=list)
     out: Fold | None = None
+    why: str = ""
     last_sent_s: float = float("-inf")
     resting_until_s: float = 0.0
     attempts: int = 0
@@ -77,14 +83,14 @@ class LaneState:
         if self.out is not None or now_s < self.resting_until_s:
             return None
         if self.redo:
-            return "again"
+            return AGAIN
         if self.sealed:
-            return "full"
+            return FULL
         if not self.open:
             return None
         if is_flushing:
-            return "flush"
-        return "linger" if now_s - self.last_sent_s >= self.rules.linger_s else None
+            return FLUSH
+        return LINGER if now_s - self.last_sent_s >= self.rules.linger_s else None
 
     def ripe_at_s(self) -> float:
         """When the next batch will be ripe if nothing is added, infinite while one is out or nothing waits."""
@@ -93,7 +99,7 @@ class LaneState:
         linger_until_s = 0.0 if self.redo or self.sealed else self.last_sent_s + self.rules.linger_s
         return max(self.resting_until_s, linger_until_s)
 
-    def take(self, now_s: float) -> Fold:
+    def take(self, now_s: float, why: str = "") -> Fold:
         """The fold that goes next; it is out until `back`."""
         if self.redo:
             fold = self.redo.popleft()
@@ -101,7 +107,7 @@ class LaneState:
             fold = self.sealed.popleft()
         else:
             fold = self.open.pop(0)
-        self.out, self.last_sent_s = fold, now_s
+        self.out, self.why, self.last_sent_s = fold, why, now_s
         self.sent += 1
         return fold
 
@@ -137,6 +143,16 @@ class LaneState:
         longest = max(len(entry.members) for entry in entries)
         rounds = [[entry.members[i] for entry in entries if i < len(entry.members)] for i in range(longest)]
         self.redo.extendleft(fold_of([Folded(change) for change in members], now_s) for members in reversed(rounds))
+
+    @property
+    def is_well(self) -> bool:
+        """Whether its batches need nothing of their own: no wait for earlier requests, no second try, no other form."""
+        return not (self.unsure or self.attempts or self.stale_streak)
+
+    @property
+    def may_go_beside(self) -> bool:
+        """Whether its open batch may go in the request of another lane."""
+        return self.is_well and self.out is None and bool(self.open) and not self.redo and not self.sealed
 
     @property
     def is_idle(self) -> bool:
@@ -221,11 +237,44 @@ class Lanes:
             self._busy.pop(lane).is_busy = False
         ripe = [(state, reason) for state in self._busy.values() if (reason := state.ripe(now_s, flushing(state)))]
         ripe.sort(key=lambda pair: pair[0].last_sent_s)
-        return iter(ripe)
+        for state, reason in ripe:  # looked at once more: it may have gone beside one before it
+            if state.out is None and not (reason == LINGER and self._is_small_out(state.lane.table)):
+                yield state, reason
+
+    def take(self, first: LaneState, why: str, now_s: float) -> list[LaneState]:
+        """Have the lane's next batch go out; the lanes whose batches go in its request, it first.
+
+        One that is full or sent again goes alone.
+        """
+        fold = first.take(now_s, why)
+        taken = [first]
+        if why not in (LINGER, FLUSH) or not first.is_well:
+            return taken
+        keys, size_bytes = set(fold.entries), fold.size_bytes
+        for state in self.of(first.lane.table):
+            if not state.may_go_beside:
+                continue
+            entries, more_bytes = state.open[0].entries, state.open[0].size_bytes
+            has_room = len(keys) + len(entries) <= self._rules.max_rows and size_bytes + more_bytes <= self._rules.max_bytes
+            if has_room and keys.isdisjoint(entries):
+                state.take(now_s, why)
+                taken.append(state)
+                keys |= entries.keys()
+                size_bytes += more_bytes
+        return taken
+
+    def _is_small_out(self, table: str) -> bool:
+        """Whether a batch of the table that was not full is out."""
+        return any(state.out is not None and state.why == LINGER for state in self.of(table))
 
     def ripe_in_s(self, now_s: float) -> float:
         """Seconds until the next batch becomes ripe by time alone, infinite where none will; below 0 for one that is."""
-        return min((state.ripe_at_s() for state in self._busy.values()), default=inf) - now_s
+        return min((self._ripe_at_s(state) for state in self._busy.values()), default=inf) - now_s
+
+    def _ripe_at_s(self, state: LaneState) -> float:
+        ripe_at_s = state.ripe_at_s()
+        is_small = not (state.redo or state.sealed)
+        return inf if is_small and ripe_at_s < inf and self._is_small_out(state.lane.table) else ripe_at_s
 
     def forget(self, partitions: Collection[Partition]) -> None:
         """Drop what waits and came from closed pages of these partitions alone; batches that are out cannot be recalled."""

@@ -148,12 +148,13 @@ class Loop:
         target = self.state.tables.get(lane.lane.table)
         if target is None or lane.lane.table in self.state.quiet:
             return False
-        fold = lane.take(now_s)
+        lanes = self.state.lanes.take(lane, reason, now_s)
         is_stale = lane.stale_streak >= STALE_STREAK and lane.sent % SENSE_EVERY != 0
-        changes = [entry.survivor for entry in fold.entries.values()]
+        changes = [entry.survivor for each in lanes if each.out for entry in each.out.entries.values()]
+        beside = tuple(each.lane for each in lanes[1:])
         tag = f"{self.rules.group_id} {lane.lane} {next(self._tags)}"
         unsure_for_s = now_s - lane.unsure_since_s
-        self.world.crew.submit(Batch(lane.lane, target.table, changes, tag, lane.unsure, is_stale, reason, unsure_for_s))
+        self.world.crew.submit(Batch(lane.lane, target.table, changes, tag, lane.unsure, is_stale, reason, unsure_for_s, beside))
         self.in_flight += 1
         return True
 

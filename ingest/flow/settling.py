@@ -42,12 +42,25 @@ class Settling:
 
     def result(self, result: Result, now_s: float) -> None:
         """Settle every row of a batch that came back, and put what must be sent again into its lane."""
-        state = self._state
-        lane = state.lanes[result.batch.lane]
-        entries = list(lane.back().entries.values())
-        state.tables.add_months(lane.lane.table, result.new_months)
-        self._watch_stale(lane, entries, result)
-        outcomes = self._faults.judged(result.batch.table, entries, result.outcomes, now_s)
+        state, batch = self._state, result.batch
+        table = batch.lane.table
+        lanes = [state.lanes[lane] for lane in (batch.lane, *batch.beside)]
+        parts = [list(lane.back().entries.values()) for lane in lanes]
+        state.tables.add_months(table, result.new_months)
+        outcomes = self._faults.judged(batch.table, [entry for part in parts for entry in part], result.outcomes, now_s)
+        all_bad: list[Outcome] = []
+        begin = 0
+        for lane, entries in zip(lanes, parts, strict=True):
+            its = slice(begin, begin := begin + len(entries))
+            self._watch_stale(lane, entries, result.outcomes[its], is_told=not batch.mostly_stale)
+            all_bad += self._back(lane, entries, outcomes[its], result.unsure, now_s)
+        self._regulate(result, all_bad, now_s)
+        self._heed(table, all_bad)
+
+    def _back(
+        self, lane: LaneState, entries: Sequence[Folded], outcomes: Sequence[Outcome], unsure: tuple[str, ...], now_s: float
+    ) -> list[Outcome]:
+        """Settle what one lane gave, and put what must be sent again into it; the outcomes that are not good."""
         again, refused, bad = self._sort(lane, entries, outcomes)
         if refused:
             lane.again_singly(refused, now_s)
@@ -55,9 +68,8 @@ class Settling:
             lane.mingle(again, now_s)
         elif again:
             lane.again(again, now_s)
-        self._rest(lane, result, bad, now_s)
-        self._regulate(result, bad, now_s)
-        self._heed(lane, bad)
+        self._rest(lane, unsure, bad, now_s)
+        return bad
 
     def _sort(
         self, lane: LaneState, entries: Sequence[Folded], outcomes: Sequence[Outcome]
@@ -113,11 +125,11 @@ class Settling:
         if self._state.ledger.settle(ticket, how):
             self._state.books.settled(ticket)
 
-    def _rest(self, lane: LaneState, result: Result, bad: Sequence[Outcome], now_s: float) -> None:
+    def _rest(self, lane: LaneState, unsure: tuple[str, ...], bad: Sequence[Outcome], now_s: float) -> None:
         """Let a lane that must send again wait, longer each time; a lane that is well starts afresh."""
-        if not set(result.unsure) <= set(lane.unsure):
+        if not set(unsure) <= set(lane.unsure):
             lane.unsure_since_s = now_s
-        lane.unsure = result.unsure
+        lane.unsure = unsure
         if not bad:
             lane.attempts = 0
             return
@@ -143,15 +155,18 @@ class Settling:
         elif result.statements:
             regulator.succeeded()
 
-    def _watch_stale(self, lane: LaneState, entries: Sequence[Folded], result: Result) -> None:
-        """Count stale rows by partition: for the form of the guard, and for sources that went back in time."""
-        if are_written(result.outcomes):
+    def _watch_stale(self, lane: LaneState, entries: Sequence[Folded], outcomes: Sequence[Outcome], is_told: bool) -> None:
+        """Count stale rows by partition: for the form of the guard, and for sources that went back in time.
+
+        is_told: not so with the CASE form, where a stale row mostly answers like a written one.
+        """
+        if are_written(outcomes):
             is_old = []
         else:
-            is_old = [outcome.fate is Fate.SUPERSEDED and outcome.code == "stale" for outcome in result.outcomes]
-        if result.batch.mostly_stale and True not in is_old:
-            return  # with the CASE form a stale row answers like a written one, so this proves nothing
-        if not result.batch.mostly_stale:
+            is_old = [outcome.fate is Fate.SUPERSEDED and outcome.code == "stale" for outcome in outcomes]
+        if not is_told and True not in is_old:
+            return  # it proves nothing
+        if is_told:
             lane.stale_streak = lane.stale_streak + 1 if 2 * is_old.count(True) > len(entries) else 0
         self._count_ages(entries, is_old)
 
@@ -181,9 +196,9 @@ class Settling:
                 found[page.partition] = n
         return found
 
-    def _heed(self, lane: LaneState, bad: Sequence[Outcome]) -> None:
+    def _heed(self, table: str, bad: Sequence[Outcome]) -> None:
         """Stop the process, or park the table, where an outcome says so."""
-        state, table = self._state, lane.lane.table
+        state = self._state
         for outcome in bad:
             if outcome.fate is Fate.STOP:
                 raise Stop(outcome.code, outcome.text)

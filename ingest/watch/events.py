@@ -48,7 +48,7 @@ FIELDS: Mapping[str, str] = {
     "says": "sentences on how the table is filled, and what does not hold for it",
     "size_bytes": "bytes",
     "skipped": "records that are no rows, by rule",
-    "slot": "which of the table's lanes",
+    "slots": "which of the table's lanes; a batch that was not full goes with those of the other lanes in one request",
     "start_from": "INGEST_START_FROM",
     "starts": "how often the process was started",
     "statements": "requests to CrateDB",
@@ -89,7 +89,7 @@ EVENTS: tuple[Event, ...] = (
     Event("table", "info", "A table's description was read, or has changed.", ("table", "kept", "says")),
     Event(
         "batch", "info", "A batch came back from CrateDB; level debug if all of it must be sent again.",
-        ("table", "slot", "rows", *FATES, "reason", "took_ms", "statements", "from", "to"),
+        ("table", "slots", "rows", *FATES, "reason", "took_ms", "statements", "from", "to"),
     ),
     Event(
         "batch_retry", "warning", "Rows of a batch must be sent again.",

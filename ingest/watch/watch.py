@@ -113,7 +113,7 @@ def line_of(result: Result, reason: str, fates: Counter[Fate]) -> dict[str, obje
     ends = {"from": str(changes[0].at), "to": str(changes[-1].at)} if changes else {}
     return {
         "table": result.batch.lane.table,
-        "slot": result.batch.lane.slot,
+        "slots": [result.batch.lane.slot, *(lane.slot for lane in result.batch.beside)],
         "rows": len(changes),
         **{fate.value: n for fate, n in fates.items()},
         "reason": reason,

@@ -463,3 +463,40 @@ def test_fuzz_any_faults_and_rebalances_end_in_the_same_rows(seed: int) -> None:
     assert {k: v for k, v in expected.items() if k[0] not in dead_keys} == live
     assert bad == {(x.record.partition, x.record.offset) for x in rig.letters.letters}
     assert {str(p): len(log) for p, log in rig.source.log.items() if log} == rig.committed()
+
+
+# ---------------------------------------------------------------- several lanes in one request
+
+
+def rig_of_lanes(*rows: dict[str, object]) -> Rig:
+    """Row i is in partition i, so in a lane of its own."""
+    rig = Rig()
+    for number, each in enumerate(rows):
+        rig.source.put("t", number, each)
+    return rig.start()
+
+
+def test_lanes_that_go_together_are_settled_each_with_its_own_rows() -> None:
+    rig = rig_of_lanes(row(1, "a", 1), row(2, "poison", 1), row(3, "c", 1)).steps()
+    assert [3] == [len(batch.changes) for batch in rig.store.batches]
+    assert {(1,): (1, "a"), (3,): (1, "c")} == rig.store.live()
+    assert [1] == [letter.record.partition for letter in rig.letters.letters]
+    assert {"t[0]": 1, "t[1]": 1, "t[2]": 1} == rig.committed()
+
+
+def test_of_lanes_that_went_together_the_one_that_must_go_again_goes_alone() -> None:
+    rig = rig_of_lanes(row(1, "a", 1), row(2, "b", 1))
+
+    def half(batch: Batch) -> Result:
+        return Result(batch, [rig.store.apply(batch.table.full_name, batch.changes[0]), BLOCKED], unsure=(batch.tag,))
+
+    rig.store.faults = [half]
+    rig.steps(5)
+    assert 1 == rig.loop.state.ledger.unsettled_records
+    rig.source.put("t", 0, row(3, "c", 2))
+    rig.clock.now_s += 60
+    rig.steps()
+    first, *later = rig.store.batches
+    assert [[1], [1]] == [[len(batch.changes)] for batch in later]
+    assert {(first.tag,)} == {batch.unsure for batch in later}  # of either lane a request may still run
+    assert {(1,): (1, "a"), (2,): (1, "b"), (3,): (1, "c")} == rig.store.live()
