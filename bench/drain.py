@@ -166,12 +166,14 @@ class Bench:
     count: int
     env: Mapping[str, str]
     table: str = TABLE
+    rest_s: float = 0.0  # between making the table and the worker's start
 
     def run(self, tree: Path, topic: str, profile: str | None = None) -> Run:
         """One worker of this tree over the topic."""
         schema = f"drain{uuid.uuid4().hex[:8]}"
         sql = Sql(self.url)
         make_table(sql, schema, self.table)
+        time.sleep(self.rest_s)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 return self._drained(tree, self.environment(Path(folder), schema, topic), Path(folder), profile)

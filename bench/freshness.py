@@ -4,6 +4,7 @@ A `Pacer` sends records at a rate, a `Prober` asks CrateDB for some of them unti
 whole primary key, which sees rows before any refresh.
 
     python -m bench.freshness --rates 500,2000 --months 1,12 --set INGEST_WRITERS=1,2,4      each with each, in turn
+    python -m bench.freshness --shards 1,2 --refresh ",10000" --seconds 60
 
 Rows of the last seconds of a run are the ones to look at: CrateDB's JVM learns for a minute or so after its start (`late`).
 """
@@ -233,11 +234,13 @@ def measured(contender: Contender, workload: Workload, servers: Servers, share: 
     return Fresh(contender.name, share, round(rate, 1), len(took_ms), p50_ms, p99_ms, lost)
 
 
-def paced(contender: Contender, workload: Workload, servers: Servers, rate: float) -> tuple[list[float], int]:
+def paced(
+    contender: Contender, workload: Workload, servers: Servers, rate: float, seconds: float = SECONDS
+) -> tuple[list[float], int]:
     """How old some of the records of a steady load were when they could be seen, in ms, and how many could not."""
     with stage(contender, replace(workload, mix="insert", tables=1), servers) as on, running(contender, on.job):
         first_seen(on)
-        on.pacer.pace(on.pacer.messages(int(rate * SECONDS)), rate, on.prober)
+        on.pacer.pace(on.pacer.messages(int(rate * seconds)), rate, on.prober)
         lost = on.prober.wait(READY_WITHIN_S)
         return [seen.took_ms for seen in on.prober.seen], lost
 
@@ -271,27 +274,41 @@ def table(found: Sequence[Fresh]) -> str:
 # ---------------------------------------------------------------- by itself
 
 
+class Kind(NamedTuple):
+    """What is run. refresh_ms: "" for CrateDB's own. value: of the setting that is compared."""
+
+    months: str
+    shards: str
+    refresh_ms: str
+    rate: str
+    value: str
+
+    @property
+    def workload(self) -> Workload:
+        refresh_ms = int(self.refresh_ms) if self.refresh_ms else None
+        return replace(cases.MAIN, shape=Shape(months=int(self.months)), shards=int(self.shards), refresh_ms=refresh_ms)
+
+    def __str__(self) -> str:
+        refresh = f"{self.refresh_ms or 'default'} ms"
+        return f"{self.months:>3} months of {self.shards} shards, refresh {refresh:>10}, {self.rate:>6}/s {self.value}"
+
+
 def main() -> int:
     options = arguments().parse_args()
     setting, _, values = options.set.partition("=")
     lists = (options.months, options.shards, options.refresh, options.rates, values)
-    kinds = list(product(*(words.split(",") for words in lists)))
+    kinds = [Kind(*each) for each in product(*(words.split(",") for words in lists))]
     found = []
     with own_servers(is_pinned=options.pin) as servers:
         warm_up(servers)
         for number in range(options.rounds):
-            for months, shards, refresh, rate, value in kinds if number % 2 == 0 else reversed(kinds):
-                workload = replace(cases.MAIN, shape=Shape(months=int(months)), shards=int(shards), refresh_ms=int(refresh))
-                took_ms, lost = paced(Worker("worker", {setting: value} if setting else {}), workload, servers, float(rate))
-                table = {"months": months, "shards": shards, "refresh_ms": refresh}
-                found.append(table | {"rate": rate, setting or "settings": value, "lost": lost, "took_ms": took_ms})
-                whole, end = percentiles(took_ms), late(took_ms)
-                print(
-                    f"{months:>3} months of {shards} shards, refresh {refresh} ms, {rate:>6}/s {setting}={value}: "
-                    f"p50 {whole[0]}, p99 {whole[1]} ms, "
-                    f"late p50 {end[0]}, p99 {end[1]} ms of {len(took_ms)}, {lost} lost",
-                    flush=True,
-                )
+            for kind in kinds if number % 2 == 0 else reversed(kinds):
+                worker = Worker("worker", {setting: kind.value} if setting else {})
+                took_ms, lost = paced(worker, kind.workload, servers, float(kind.rate), options.seconds)
+                found.append(kind._asdict() | {"setting": setting, "lost": lost, "took_ms": took_ms})
+                (p50, p99), (late_p50, late_p99) = percentiles(took_ms), late(took_ms)
+                told = f"p50 {p50}, p99 {p99} ms, late p50 {late_p50}, p99 {late_p99} ms of {len(took_ms)}, {lost} lost"
+                print(f"{kind}: {told}", flush=True)
         about = report.machine() | {"crate": servers.crate_version, "kafka": KAFKA_VERSION, "pinned": options.pin}
     print(report.keep("freshness", about, found=found))
     return 0
@@ -308,7 +325,8 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--rates", default="2000", help="records a second, separated by commas")
     parser.add_argument("--months", default="12", help="over how many months the rows are spread")
     parser.add_argument("--shards", default="2", help="of each month")
-    parser.add_argument("--refresh", default="1000", help="refresh interval of the table in ms")
+    parser.add_argument("--refresh", default="", help="refresh intervals in ms; '' is CrateDB's own: 1 s, none without searches")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument(
         "--set", default="", metavar="INGEST_X=A,B", help="a setting of the worker, with all its values to compare"
     )

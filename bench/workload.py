@@ -60,7 +60,7 @@ class Workload:
     tables: int = 1
     partitions: int = 6
     shards: int = 2
-    refresh_ms: int = 1_000
+    refresh_ms: int | None = None
 
     @cached_property
     def wire(self) -> Format:
@@ -89,12 +89,13 @@ class Workload:
         if layout.is_ordered:
             columns += ["cdc_version text", "cdc_deleted boolean"]
         key = "id, month" if layout.has_months else "id"
+        refresh = "" if self.refresh_ms is None else f", refresh_interval = {self.refresh_ms}"
         by_month = "PARTITIONED BY (month) " if layout.has_months else ""
         for table in self.names:
             sql(
                 f'CREATE TABLE "{schema}"."{table}" ({", ".join(columns)}, PRIMARY KEY ({key})) '
                 f"CLUSTERED BY (id) INTO {self.shards} SHARDS {by_month}"
-                f"WITH (number_of_replicas = 0, refresh_interval = {self.refresh_ms})"
+                f"WITH (number_of_replicas = 0{refresh})"
             )
             if layout.has_months:
                 rows = [[-1, month] for month in self.months()]

@@ -1,6 +1,6 @@
 """The part of `check` that looks at how tables are kept: blocks, health, settings, months, versions, and what our user may do.
 
-Reads only, in one thread. Four queries for any number of tables, and one more for each to ask for privileges.
+Reads only, in one thread. Five queries for any number of tables, and one more for each to ask for privileges.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from ingest.settings import Settings
 from ingest.tables.calendar_utc import month_after, month_of
 from ingest.tools.check_crate import Cluster, quoted, rows_of
 from ingest.tools.check_versions import is_damaged
-from ingest.tools.check_words import counted
+from ingest.tools.check_words import counted, size
 from ingest.tools.findings import Finding, fail, untold, warn
+from ingest.tools.sizing import SMALL_MONTH_BYTES
 
 OF_TABLES = "table_schema = ANY(?) AND table_name = ANY(?)"
 TABLES = (
@@ -27,6 +28,10 @@ TABLES = (
     f"WHERE {OF_TABLES}"
 )
 PARTITIONS = f"SELECT table_schema, table_name, closed, settings FROM information_schema.table_partitions WHERE {OF_TABLES}"
+SIZES = (
+    "SELECT schema_name, table_name, sum(size) FROM sys.shards "
+    'WHERE "primary" AND schema_name = ANY(?) AND table_name = ANY(?) GROUP BY 1, 2'
+)
 HEALTH = f"SELECT table_schema, table_name, health, count(*) FROM sys.health WHERE severity > 1 AND {OF_TABLES} GROUP BY 1, 2, 3"
 MAY = "SELECT has_table_privilege(?, 'SELECT'), has_table_privilege(?, 'INSERT')"
 MAY_CREATE = "SELECT has_schema_privilege(?, 'CREATE')"
@@ -42,6 +47,8 @@ BLOCKS: Mapping[str, str] = {
 REFRESH_MAX_MS = 10_000
 # New columns are refused beyond this part of the limit; what is left may be one release away.
 COLUMNS_FULL = 0.9
+# So many months that together are small tell that one shard a month is enough.
+MANY_MONTHS = 6
 SHOWN_TYPES = 4
 
 Name = tuple[str, str]
@@ -51,7 +58,7 @@ Name = tuple[str, str]
 class Kept:
     """What the catalogue says of how one table is kept. blocks: of the table; shut: partitions with a block or closed.
 
-    health: partitions (or the table itself) that are YELLOW or RED.
+    health: partitions (or the table itself) that are YELLOW or RED. size_bytes: of one copy, None where it cannot be seen.
     """
 
     replicas: str = "0"
@@ -59,6 +66,7 @@ class Kept:
     created: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
     shut: int = 0
+    size_bytes: int | None = None
     health: dict[str, int] = field(default_factory=dict)
 
     def setting(self, *path: str) -> Any:
@@ -96,6 +104,8 @@ def kept_of(client: HttpClient, tables: Sequence[Table]) -> dict[Name, Kept]:
             found.get((schema, table), Kept()).shut += 1
     for schema, table, health, number in rows_of(client, HEALTH, names) or ():
         found.get((schema, table), Kept()).health[health] = number
+    for schema, table, size_bytes in rows_of(client, SIZES, names) or ():
+        found.get((schema, table), Kept()).size_bytes = size_bytes
     return found
 
 
@@ -152,17 +162,33 @@ def _weak_settings(cluster: Cluster, table: Table, kept: Kept) -> Iterator[Findi
     if kept.setting("translog", "durability") == "ASYNC":
         text = "a power cut loses rows whose offsets are committed"
         yield warn(what, f"""translog.durability is ASYNC, {text}: {alter} ("translog.durability" = 'REQUEST')""")
+    reset = (
+        f"ALTER TABLE {table_name(table)} RESET (refresh_interval)"  # a value, even its default, refreshes what nobody searches
+    )
     refresh_ms = kept.setting("refresh_interval")
     if isinstance(refresh_ms, int) and refresh_ms <= 0:
-        yield warn(what, f"is never refreshed, so readers do not see new rows: {alter} (refresh_interval = 1000)")
+        yield warn(what, f"is never refreshed, so readers do not see new rows: {reset}")
     elif isinstance(refresh_ms, int) and refresh_ms > REFRESH_MAX_MS:
-        yield warn(what, f"readers see new rows after {refresh_ms / 1000:.0f} s: {alter} (refresh_interval = 1000)")
+        yield warn(what, f"readers see new rows after {refresh_ms / 1000:.0f} s: {reset}")
     if cluster.nodes > 1 and kept.copies(cluster.nodes) == 1:
         yield warn(what, f"has no copies, so a lost node loses its rows: {alter} (number_of_replicas = 1)")
+    yield from _many_small_shards(table, kept)
     limit = kept.setting("mapping", "total_fields", "limit")
     columns = sum(1 + len(column.keys) for column in table.columns.values() if not column.generated)
     if isinstance(limit, int) and columns > COLUMNS_FULL * limit:
         yield warn(what, f'has {columns} of {limit} columns: {alter} ("mapping.total_fields.limit" = {2 * limit})')
+
+
+def _many_small_shards(table: Table, kept: Kept) -> Iterator[Finding]:
+    """Each shard that a batch touches costs CrateDB a sync and refreshes, however little is in it."""
+    months = len(table.months)
+    if table.shards == 1 or months < MANY_MONTHS or kept.size_bytes is None or kept.size_bytes >= SMALL_MONTH_BYTES * months:
+        return
+    text = (
+        f"{months} months hold {size(kept.size_bytes // months)} on average in {table.shards} shards each, and each shard that a "
+        f"batch touches costs CrateDB time: ALTER TABLE {table_name(table)} SET (number_of_shards = 1) for months to come"
+    )
+    yield warn(table.full_name, text)
 
 
 def _odd_months(settings: Settings, table: Table, now_ms: int) -> Iterator[Finding]:

@@ -26,14 +26,13 @@ from ingest.tools.propose_month import MonthChoice, choose_month, has_full_image
 from ingest.tools.propose_names import column_names, free, is_found
 from ingest.tools.propose_sample import Rows, Sample, Volume
 from ingest.tools.propose_values import CUT, Field
+from ingest.tools.sizing import SHARD_BYTES, SMALL_MONTH_BYTES
 
 ORDERED: Final = ("cdc_version", "cdc_deleted", "cdc_source_ts", "cdc_ingested_at")
 SYSTEM_TYPES: Final = {
     "cdc_topic": "TEXT", "cdc_partition": "INTEGER", "cdc_offset": "BIGINT", "cdc_version": "TEXT", "cdc_deleted": "BOOLEAN",
     "cdc_source_ts": "TIMESTAMP WITH TIME ZONE", "cdc_ingested_at": "TIMESTAMP WITH TIME ZONE",
 }  # fmt: skip
-# CrateDB's guide says 5 to 50 GB a shard; a table may grow to twice of what we expect.
-SHARD_BYTES: Final = 30 * 10**9
 LEAST_SHARDS, LEAST_SHARDS_UNPARTITIONED, MOST_SHARDS = 2, 4, 32
 DAY_MS: Final = 86_400_000
 DAYS_PER_MONTH: Final = 30
@@ -193,14 +192,19 @@ def shards_for(volume: Volume, month: MonthChoice, row_bytes: int) -> tuple[int,
 
     >>> shards_for(Volume(2_000_000_000, 10 * DAY_MS), MonthChoice("month", "", share=0.5), 200)
     (32, 'about 6,000,000,000 rows a month, 1.2 TB')
+    >>> shards_for(Volume(2_000_000, 10 * DAY_MS), MonthChoice("month", "", share=0.5), 100)
+    (1, 'about 6,000,000 rows a month, 600.0 MB')
     """
     if not volume.records:
         return LEAST_SHARDS if month.column else LEAST_SHARDS_UNPARTITIONED, "a volume that is not known"
     expected = volume.records * (month.share if month.column else 1)
-    if month.column and volume.span_ms > DAY_MS:
+    is_paced = bool(month.column) and volume.span_ms > DAY_MS  # less does not tell what a month brings
+    if is_paced:
         expected = max(expected, volume.records * DAYS_PER_MONTH * DAY_MS / volume.span_ms)
     total_bytes = expected * row_bytes
     least = LEAST_SHARDS if month.column else LEAST_SHARDS_UNPARTITIONED
+    if is_paced and total_bytes < SMALL_MONTH_BYTES:
+        least = 1
     shards = min(MOST_SHARDS, max(least, -(-round(total_bytes) // SHARD_BYTES)))
     period = "rows a month" if month.column else "rows now"
     return shards, f"about {round(expected):,} {period}, {size(total_bytes)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -298,6 +299,32 @@ def test_settings_that_cost_something(site: Site) -> None:
     assert "translog.durability is ASYNC" in said
     assert "is never refreshed" in said
     assert "has 6 of 6 columns" in said
+
+
+def test_many_small_shards_are_told_and_the_advice_is_for_months_to_come(site: Site) -> None:
+    site.make_topic()
+    table = site.make_table(options=MONTHLY)
+    months = [f"2024-{month:02}-01" for month in range(1, 7)]
+    for month in months:
+        site.crate.sql(f"INSERT INTO {table} (id, month) VALUES (1, '{month}')")
+    site.crate.sql(f"REFRESH TABLE {table}")
+    (told,) = [line for line in warnings(site.check()).splitlines() if "6 months hold" in line]
+    advice = re.search(r"ALTER TABLE .* SET \(number_of_shards = 1\)", told)
+    assert advice, told
+    site.crate.sql(advice[0])
+    site.crate.sql(f"INSERT INTO {table} (id, month) VALUES (1, '2024-07-01')")
+    shards = "SELECT count(DISTINCT id) FROM sys.shards WHERE table_name = ? GROUP BY partition_ident ORDER BY 1"
+    assert [[1], *[[2]] * 6] == site.crate.sql(shards, [table.split(".")[-1]]).rows
+    assert "6 months hold" not in warnings(site.check())
+
+
+def test_the_advice_for_a_table_that_is_seldom_refreshed_is_one_that_it_takes(site: Site) -> None:
+    site.make_topic()
+    site.make_table(options=f"{MONTHLY} WITH (refresh_interval = 60000)")
+    advice = re.search(r"ALTER TABLE .* RESET \(refresh_interval\)", warnings(site.check()))
+    assert advice
+    site.crate.sql(advice[0])
+    assert "readers see new rows after" not in warnings(site.check())
 
 
 def test_columns_of_the_wrong_kind(site: Site) -> None:

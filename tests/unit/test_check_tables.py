@@ -15,6 +15,7 @@ from ingest.errors import IngestError, Retry
 from ingest.kafka.preflight import LettersSeen, Seen, TopicSeen
 from ingest.model import Column, Record, Table
 from ingest.settings import Settings
+from ingest.tables.calendar_utc import month_of
 from ingest.tables.contract import Contract, PartitionRule
 from ingest.tools import check_crate, check_storage, check_tables
 from ingest.tools.check_crate import Cluster
@@ -33,6 +34,7 @@ COLUMNS = {
 }
 ORDERS = Table("doc", "orders", COLUMNS, ("id",), "month", primary_key=("id", "month"), shards=3)
 JAN_2024, DAY_MS = 1704067200000, 86_400_000
+MONTHS_2023 = [month_of(JAN_2024 - 365 * DAY_MS + n * 31 * DAY_MS) for n in range(12)]
 NOW_MS = JAN_2024 + 5 * DAY_MS
 MARKS = {"low": "85%", "high": "90%", "flood_stage": "95%"}
 
@@ -284,7 +286,7 @@ def blocked(block: str) -> Kept:
         (Kept(settings={"translog": {"durability": "ASYNC"}}), "WARN", "\"translog.durability\" = 'REQUEST'"),
         (Kept(settings={"refresh_interval": 0}), "WARN", "never refreshed"),
         (Kept(settings={"refresh_interval": -1}), "WARN", "never refreshed"),
-        (Kept(settings={"refresh_interval": 60_000}), "WARN", "after 60 s"),
+        (Kept(settings={"refresh_interval": 60_000}), "WARN", 'after 60 s: ALTER TABLE "doc"."orders" RESET (refresh_interval)'),
         (Kept(settings={"mapping": {"total_fields": {"limit": 6}}}), "WARN", "has 6 of 6 columns"),
         (Kept(settings={"refresh_interval": 1_000, "translog": {"durability": "REQUEST"}, "blocks": {}}), None, ""),
     ],
@@ -323,15 +325,28 @@ def test_what_the_catalogue_says_is_put_to_its_table() -> None:
             ["doc", "orders", False, {"blocks": {"write": False}}],
         ],
         "sys.health": [["doc", "orders", "RED", 2]],
+        "sys.shards": [["doc", "orders", 4_096]],
     }
     kept = check_storage.kept_of(Client(answers), [ORDERS])["doc", "orders"]  # type: ignore[arg-type]
-    assert ("1", "6.4.3", 2, {"RED": 2}, 500) == (
+    assert ("1", "6.4.3", 2, {"RED": 2}, 500, 4_096) == (
         kept.replicas,
         kept.created,
         kept.shut,
         kept.health,
         kept.setting("refresh_interval"),
+        kept.size_bytes,
     )
+
+
+@pytest.mark.parametrize(
+    ("months", "shards", "size_bytes", "is_told"),
+    [(6, 2, 6 * 10**9 - 1, True), (6, 2, 6 * 10**9, False), (5, 2, 1, False), (6, 1, 1, False), (6, 2, None, False)],
+)
+def test_small_months_of_several_shards_are_told(months: int, shards: int, size_bytes: int | None, is_told: bool) -> None:
+    table = replace(ORDERS, months=frozenset(MONTHS_2023[:months]), shards=shards)
+    found = of_kept(Kept(size_bytes=size_bytes), table)
+    assert (["WARN"] if is_told else []) == states(found)
+    assert not is_told or "hold 1,000.0 MB on average in 2 shards each" in found[0].text
 
 
 def test_a_table_in_words() -> None:
