@@ -101,11 +101,24 @@ MUTATIONS = (
     ),
     Mutation(
         "two-batches-of-a-lane", "one batch of a lane is out", "ingest/flow/lanes.py",
-        "if self.out is not None or now_s < self.resting_until_s:", "if now_s < self.resting_until_s:", FLOW,
+        "if self.out is not None or now_s < self.resting_until_s:", "if now_s < self.resting_until_s:",
+        ("tests/unit/test_flow_parts.py",),
+    ),
+    Mutation(
+        "key-twice-in-a-request", "lanes with a key in common do not go together", "ingest/flow/lanes.py",
+        "if has_room and keys.isdisjoint(entries):", "if has_room:", ("tests/unit/test_lanes_together.py",),
+    ),
+    Mutation(
+        "small-ones-at-once", "a small batch waits while one of its table is out", "ingest/flow/lanes.py",
+        "not (reason == LINGER and self._is_small_out(state.lane.table))", "True", ("tests/unit/test_lanes_together.py",),
+    ),
+    Mutation(
+        "outcomes-of-the-first-lane", "lanes that went together are settled each with its own rows", "ingest/flow/settling.py",
+        "outcomes[its], result.unsure", "outcomes[: len(entries)], result.unsure", FLOW,
     ),
     Mutation(
         "forget-unsure", "a batch waits for the requests whose answer never came", "ingest/flow/settling.py",
-        "        lane.unsure = result.unsure\n", "        lane.unsure = ()\n", FLOW,
+        "        lane.unsure = unsure\n", "        lane.unsure = ()\n", FLOW,
     ),
     Mutation(
         "retry-is-done", "what must be sent again is sent again", "ingest/flow/settling.py",
