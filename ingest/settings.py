@@ -147,8 +147,8 @@ class Settings(BaseSettings):
     batch_max_bytes: int = knob(4 * MB, "A batch goes when it is about so large.", unit="bytes", low=10_000, high=50 * MB)
     batch_linger_ms: int = knob(
         100,
-        "At most one batch per lane in this time, while neither of the above is reached; those of a table's lanes go in one request, "
-        "which waits while another such one of the table is out.",
+        "At most one batch per lane in this time, while neither of the above is reached; those of a table's lanes go in one "
+        "request, which waits while another such one of the table is out.",
         unit="ms",
         low=0,
         high=60_000,

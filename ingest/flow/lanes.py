@@ -32,10 +32,9 @@ class BatchRules:
 
 @dataclass(slots=True)
 class LaneState:
-    """One lane. `out`: the fold that a writer has, `why`: the reason for which it went; `unsure`: tags of requests that may
-    still run on the server.
+    """One lane. `out`: the fold that a writer has; `unsure`: tags of requests that may still run on the server.
 
-    is_busy: `Lanes` looks at it.
+    why: for which of the reasons above the last batch went. is_busy: `Lanes` looks at it.
     """
 
     lane: Lane
@@ -232,7 +231,7 @@ class Lanes:
         return any(not state.is_idle for state in self.of(table))
 
     def due(self, now_s: float, flushing: Callable[[LaneState], bool]) -> Iterator[tuple[LaneState, str]]:
-        """Lanes whose next batch should go now, the longest unsent first, each with its reason."""
+        """Lanes whose next batch should go now, the longest unsent first, each with its reason; `take` each before the next."""
         for lane in [lane for lane, state in self._busy.items() if state.is_idle]:
             self._busy.pop(lane).is_busy = False
         ripe = [(state, reason) for state in self._busy.values() if (reason := state.ripe(now_s, flushing(state)))]
