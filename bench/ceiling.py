@@ -2,7 +2,7 @@
 
 `Recorder` stands between a worker and CrateDB and keeps the bodies of what the worker sent with its batches (all that carries its
 tag: writes, look-ups, refreshes). The player sends them in the order in which they came, over so many connections, one request of
-a lane at a time as the worker does, because requests of one lane build on each other.
+a lane at a time as the worker does, because requests of one lane build on each other. Some requests are of several lanes.
 
     python -m bench.ceiling BODIES URL SCHEMA CONNECTIONS PROGRESS      what a run of the contender starts
 """
@@ -29,8 +29,19 @@ FAILED = re.compile(rb'"rowcount":-2|^\{"error"')
 
 
 class Body(NamedTuple):
-    lane: str
+    """lanes: as its tag names them, `table/slot` with further slots behind colons."""
+
+    lanes: str
     data: bytes
+
+    @property
+    def each_lane(self) -> set[str]:
+        """
+        >>> sorted(Body("doc.orders/0:2", b"").each_lane)
+        ['doc.orders/0', 'doc.orders/2']
+        """
+        table, _, slots = self.lanes.rpartition("/")
+        return {f"{table}/{slot}" for slot in slots.split(":")}
 
 
 @dataclass
@@ -103,7 +114,7 @@ class Player:
     """The recorded bodies, each taken by the next free connection whose lane is free. progress: a file, one line a request."""
 
     def __init__(self, bodies: list[Body], url: str, progress: Path) -> None:
-        self._waiting = deque(bodies)
+        self._waiting = deque((body, body.each_lane) for body in bodies)
         self._busy: set[str] = set()
         self._lock = threading.Condition()
         self._url, self._progress = urlsplit(url), progress.open("w", buffering=1)
@@ -121,26 +132,29 @@ class Player:
 
     def _run(self) -> None:
         connection = http.client.HTTPConnection(self._url.hostname or "", self._url.port, timeout=120)
-        while body := self._take():
+        while taken := self._take():
+            body, lanes = taken
             connection.request("POST", "/_sql", body.data, JSON)
             told = connection.getresponse().read()
             with self._lock:
                 self.failures += FAILED.search(told) is not None
-                self._busy.discard(body.lane)
+                self._busy -= lanes
                 self._done_bytes += len(body.data)
                 self._progress.write(f"{self._done_bytes / self._all_bytes:.6f}\n")
                 self._lock.notify_all()
         connection.close()
 
-    def _take(self) -> Body | None:
-        """The oldest body whose lane is free; None when all are taken."""
+    def _take(self) -> tuple[Body, set[str]] | None:
+        """The oldest body whose lanes are free, also of older ones that wait, and these lanes; None when all are taken."""
         with self._lock:
             while self._waiting:
-                for place, body in enumerate(self._waiting):
-                    if body.lane not in self._busy:
+                passed: set[str] = set()
+                for place, (body, lanes) in enumerate(self._waiting):
+                    if lanes.isdisjoint(self._busy) and lanes.isdisjoint(passed):
                         del self._waiting[place]
-                        self._busy.add(body.lane)
-                        return body
+                        self._busy |= lanes
+                        return body, lanes
+                    passed |= lanes
                 self._lock.wait()
             return None
 
@@ -148,7 +162,7 @@ class Player:
 def main(bodies: str, url: str, schema: str, connections: str, progress: str) -> int:
     recording = load(Path(bodies))
     old, new = recording.schema.encode(), schema.encode()
-    player = Player([Body(body.lane, body.data.replace(old, new)) for body in recording.bodies], url, Path(progress))
+    player = Player([Body(body.lanes, body.data.replace(old, new)) for body in recording.bodies], url, Path(progress))
     player.play(int(connections))
     return 1 if player.failures else 0
 
