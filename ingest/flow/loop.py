@@ -152,9 +152,8 @@ class Loop:
         is_stale = lane.stale_streak >= STALE_STREAK and lane.sent % SENSE_EVERY != 0
         changes = [entry.survivor for each in lanes if each.out for entry in each.out.entries.values()]
         beside = tuple(each.lane for each in lanes[1:])
-        tag = " ".join(
-            [self.rules.group_id, ":".join([str(lane.lane), *(str(each.slot) for each in beside)]), str(next(self._tags))]
-        )
+        slots = "".join(f":{each.slot}" for each in beside)
+        tag = f"{self.rules.group_id} {lane.lane}{slots} {next(self._tags)}"
         unsure_for_s = now_s - lane.unsure_since_s
         self.world.crew.submit(Batch(lane.lane, target.table, changes, tag, lane.unsure, is_stale, reason, unsure_for_s, beside))
         self.in_flight += 1
