@@ -331,9 +331,8 @@ class Batch:
     """Changes of a lane that go to the store together, at most one per key, in any order of keys.
 
     tag: stands in a comment at the head of each statement, so that a running request can be recognised in sys.jobs.
-    beside: further lanes of the table, each with as many of the changes as it gave, behind the first lane's and in this order.
-    unsure: tags of earlier requests of this lane whose outcome is unknown; they must have ended before this batch is sent.
-    unsure_for_s: seconds since the last of them was given up.
+    beside: further lanes of the table, whose changes follow those of the first lane, in this order.
+    unsure: tags of earlier requests of unknown outcome, which must have ended before; the last was given up unsure_for_s ago.
     mostly_stale: the lane's last batches were, so the CASE form of the guard is the better start.
     """
 

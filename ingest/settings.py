@@ -146,12 +146,7 @@ class Settings(BaseSettings):
     batch_max_rows: int = knob(5_000, "A batch goes when it has so many rows.", unit="rows", low=1, high=50_000)
     batch_max_bytes: int = knob(4 * MB, "A batch goes when it is about so large.", unit="bytes", low=10_000, high=50 * MB)
     batch_linger_ms: int = knob(
-        100,
-        "At most one batch per lane in this time, while neither of the above is reached; those of a table's lanes go in one "
-        "request, which waits while another such one of the table is out.",
-        unit="ms",
-        low=0,
-        high=60_000,
+        100, "Smaller batches go so long after the last ones, those of a table together.", unit="ms", low=0, high=60_000
     )
     writers: int = knob(4, "Requests in flight at most, per worker process.", unit="requests", low=1, high=64)
     workers: int = knob(1, "Worker processes that `ingest run` starts.", unit="processes", low=1, high=64)
