@@ -18,7 +18,7 @@ from functools import cached_property
 from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.servers import Servers
 from bench.workload import Filled, Layout
@@ -54,6 +54,13 @@ class Start(NamedTuple):
     group: str | None
 
 
+class Sent(NamedTuple):
+    """To CrateDB: rows, fewer than records where changes of a row were folded, and requests."""
+
+    rows: int
+    requests: int
+
+
 class Contender(ABC):
     """name: as tables show it. ends: it ends by itself once everything is drained."""
 
@@ -81,6 +88,11 @@ class Contender(ABC):
         """
         del job, began_at_s
         return []
+
+    def sent(self, job: Job) -> Sent | None:
+        """What it sent, where it tells so."""
+        del job
+        return None
 
 
 @dataclass(frozen=True)
@@ -125,11 +137,18 @@ class Worker(Contender):
 
     def marks(self, job: Job, began_at_s: float) -> list[tuple[float, float]]:
         """From its log, which has a line a batch; it commits once a second only."""
-        lines = [json.loads(line) for line in (job.folder / "log").read_text().splitlines() if '"event": "batch"' in line]
-        lines.sort(key=lambda line: line["time"])  # several processes write it
+        lines = self._batches(job)
         done = list(accumulate(line["rows"] for line in lines))
         at_s = (datetime.fromisoformat(line["time"]).timestamp() - began_at_s for line in lines)
         return [(at, rows / done[-1]) for at, rows in zip(at_s, done, strict=True)]
+
+    def sent(self, job: Job) -> Sent:
+        lines = self._batches(job)
+        return Sent(sum(line["rows"] for line in lines), sum(line["statements"] for line in lines))
+
+    def _batches(self, job: Job) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in (job.folder / "log").read_text().splitlines() if '"event": "batch"' in line]
+        return sorted(lines, key=lambda line: str(line["time"]))  # several processes write it
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.ceiling import Recording, recorder
-from bench.contenders import ROOT, Contender, Job, Start
+from bench.contenders import ROOT, Contender, Job, Sent, Start
 from bench.servers import Servers
 from bench.workload import Filled, delete_topics
 from tests.oracle.kafka_io import Progress
@@ -69,6 +69,7 @@ class Run:
     other_cores: float
     wrong: dict[str, int] | None = None
     pinned: bool = False
+    sent: Sent | None = None
     samples: list[Sample] = field(default_factory=list, repr=False)
 
     @property
@@ -80,7 +81,8 @@ class Run:
         cpu = f"CPU {self.own_cpu_s:5.2f} + CrateDB {self.crate_cpu_s:5.2f}"
         rest = f"{self.max_rss_mb:4.0f} MB, others {self.other_cores:.1f}"
         judged = self.state if self.state != "drained" else "right" if self.is_right else f"wrong {self.wrong}"
-        return f"  {self.contender:<24} {self.took_s:6.1f} s {speed}, {cpu}, {rest}, {judged}"
+        sent = "" if self.sent is None else f", {self.sent.rows:,} rows in {self.sent.requests:,} requests"
+        return f"  {self.contender:<24} {self.took_s:6.1f} s {speed}, {cpu}, {rest}, {judged}{sent}"
 
 
 class Meter:
@@ -168,7 +170,8 @@ def measured(contender: Contender, job: Job) -> Run:
         stop(process)
         meter.close()
     marks = contender.marks(job, began_at_s) if state == "drained" else []
-    return run_of(contender, job, state, meter, end, marks or [(s.at_s, s.records / job.filled.records) for s in meter.samples])
+    run = run_of(contender, job, state, meter, end, marks or [(s.at_s, s.records / job.filled.records) for s in meter.samples])
+    return replace(run, sent=contender.sent(job) if state == "drained" else None)
 
 
 def watch(contender: Contender, job: Job, process: subprocess.Popen[bytes], meter: Meter) -> str:
