@@ -138,7 +138,7 @@ def test_on_a_terminal_a_person_reads_it(site: Site) -> None:
     site.send([*rows(site, "orders"), truncate(site, "stock")])
     lines = on_a_terminal({**os.environ, **site._environment(0, {"http_port": "0"})})
     plain = [line for line in lines if re.match(r"\d\d:\d\d:\d\d info    \w+  \w+=", line)]
-    assert re.search(r"batch  table=\S+\.orders slot=0 rows=\d+ written=\d+ ", "\n".join(plain))
+    assert re.search(r"batch  table=\S+\.orders slots=0 rows=\d+ written=\d+ ", "\n".join(plain))
     (parked,) = [line for line in lines if "parked  subject" in line]
     assert re.fullmatch(
         r"\x1b\[31m\d\d:\d\d:\d\d error   parked  subject=topic:\S+ code=topic\.truncate text=\".*\"\x1b\[0m", parked
