@@ -106,11 +106,11 @@ MUTATIONS = (
     ),
     Mutation(
         "key-twice-in-a-request", "lanes with a key in common do not go together", "ingest/flow/lanes.py",
-        "if has_room and keys.isdisjoint(entries):", "if has_room:", ("tests/unit/test_lanes_together.py",),
+        " and keys.isdisjoint(state.open[0].entries)", "", ("tests/unit/test_lanes_together.py",),
     ),
     Mutation(
         "small-ones-at-once", "a small batch waits while one of its table is out", "ingest/flow/lanes.py",
-        "not (reason == LINGER and self._is_small_out(state.lane.table))", "True", ("tests/unit/test_lanes_together.py",),
+        "not (why == LINGER and self._is_small_out(table))", "True", ("tests/unit/test_lanes_together.py",),
     ),
     Mutation(
         "outcomes-of-the-first-lane", "lanes that went together are settled each with its own rows", "ingest/flow/settling.py",

@@ -2,9 +2,9 @@
 
 Owned by the loop's thread. A lane is a row of folds, sent in order: the ones to be sent again (`redo`), sealed ones, then open
 ones. The first open one grows; a change that does not fold with what its key has there waits in the next, so that a key with
-such changes makes no other key wait. A batch that is not full goes together with those of its table's other lanes, and waits
-while such a one is out: a request costs CrateDB a sync for each shard that it touches, however few its rows (ADR 14). Nothing
-here knows CrateDB, Kafka or a real clock.
+such changes makes no other key wait. As long as all that waits for a table fits into one request it goes in one, and waits while
+such a one is out: a request costs CrateDB a sync for each shard that it touches, however few its rows (ADR 14). What is more goes
+lane by lane, several at once. Nothing here knows CrateDB, Kafka or a real clock.
 """
 
 from __future__ import annotations
@@ -236,34 +236,38 @@ class Lanes:
             self._busy.pop(lane).is_busy = False
         ripe = [(state, reason) for state in self._busy.values() if (reason := state.ripe(now_s, flushing(state)))]
         ripe.sort(key=lambda pair: pair[0].last_sent_s)
-        for state, reason in ripe:  # looked at once more: it may have gone beside one before it
-            if state.out is None and not (reason == LINGER and self._is_small_out(state.lane.table)):
-                yield state, reason
+        for state, reason in ripe:
+            table = state.lane.table
+            if state.out is not None:  # it went beside one before it
+                continue
+            why = FULL if reason in (LINGER, FLUSH) and not self._fits_in_one(table) else reason
+            if not (why == LINGER and self._is_small_out(table)):
+                yield state, why
 
     def take(self, first: LaneState, why: str, now_s: float) -> list[LaneState]:
-        """Have the lane's next batch go out; the lanes whose batches go in its request, it first.
+        """Have the lane's next batch go out for a reason of `due`; the lanes whose batches go in its request, it first.
 
-        One that is full or sent again goes alone.
+        Where a request is full, or sent again, it goes alone.
         """
         fold = first.take(now_s, why)
         taken = [first]
         if why not in (LINGER, FLUSH) or not first.is_well:
             return taken
-        keys, size_bytes = set(fold.entries), fold.size_bytes
+        keys = set(fold.entries)
         for state in self.of(first.lane.table):
-            if not state.may_go_beside:
-                continue
-            entries, more_bytes = state.open[0].entries, state.open[0].size_bytes
-            has_room = len(keys) + len(entries) <= self._rules.max_rows and size_bytes + more_bytes <= self._rules.max_bytes
-            if has_room and keys.isdisjoint(entries):
-                state.take(now_s, why)
+            if state.may_go_beside and keys.isdisjoint(state.open[0].entries):
+                keys.update(state.take(now_s, why).entries)
                 taken.append(state)
-                keys |= entries.keys()
-                size_bytes += more_bytes
         return taken
 
+    def _fits_in_one(self, table: str) -> bool:
+        """Whether the open batches of the table's lanes fit into one request."""
+        waiting = [state.open[0] for state in self.of(table) if state.open and state.out is None]
+        rows, size_bytes = sum(map(len, waiting)), sum(fold.size_bytes for fold in waiting)
+        return rows <= self._rules.max_rows and size_bytes <= self._rules.max_bytes
+
     def _is_small_out(self, table: str) -> bool:
-        """Whether a batch of the table that was not full is out."""
+        """Whether a request is out that held all that waited for the table."""
         return any(state.out is not None and state.why == LINGER for state in self.of(table))
 
     def ripe_in_s(self, now_s: float) -> float:
@@ -271,9 +275,9 @@ class Lanes:
         return min((self._ripe_at_s(state) for state in self._busy.values()), default=inf) - now_s
 
     def _ripe_at_s(self, state: LaneState) -> float:
-        ripe_at_s = state.ripe_at_s()
-        is_small = not (state.redo or state.sealed)
-        return inf if is_small and ripe_at_s < inf and self._is_small_out(state.lane.table) else ripe_at_s
+        table = state.lane.table
+        waits = not (state.redo or state.sealed) and self._is_small_out(table) and self._fits_in_one(table)
+        return inf if waits else state.ripe_at_s()
 
     def forget(self, partitions: Collection[Partition]) -> None:
         """Drop what waits and came from closed pages of these partitions alone; batches that are out cannot be recalled."""

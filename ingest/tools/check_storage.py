@@ -162,9 +162,8 @@ def _weak_settings(cluster: Cluster, table: Table, kept: Kept) -> Iterator[Findi
     if kept.setting("translog", "durability") == "ASYNC":
         text = "a power cut loses rows whose offsets are committed"
         yield warn(what, f"""translog.durability is ASYNC, {text}: {alter} ("translog.durability" = 'REQUEST')""")
-    reset = (
-        f"ALTER TABLE {table_name(table)} RESET (refresh_interval)"  # a value, even its default, refreshes what nobody searches
-    )
+    # Any value, even the default one, would have CrateDB refresh what nobody searches.
+    reset = f"ALTER TABLE {table_name(table)} RESET (refresh_interval)"
     refresh_ms = kept.setting("refresh_interval")
     if isinstance(refresh_ms, int) and refresh_ms <= 0:
         yield warn(what, f"is never refreshed, so readers do not see new rows: {reset}")

@@ -48,7 +48,7 @@ FIELDS: Mapping[str, str] = {
     "says": "sentences on how the table is filled, and what does not hold for it",
     "size_bytes": "bytes",
     "skipped": "records that are no rows, by rule",
-    "slots": "which of the table's lanes; a batch that was not full goes with those of the other lanes in one request",
+    "slots": "which of the table's lanes; what fits into one request goes in one",
     "start_from": "INGEST_START_FROM",
     "starts": "how often the process was started",
     "statements": "requests to CrateDB",

@@ -80,9 +80,19 @@ def test_changes_of_one_key_in_two_lanes_never_go_in_one_request() -> None:
 
 
 @pytest.mark.parametrize("rules", [BatchRules(3, 1_000, 0.1), BatchRules(10, 30, 0.1)], ids=["rows", "bytes"])
-def test_a_request_of_several_lanes_stays_within_what_one_may_hold(rules: BatchRules) -> None:
+def test_more_than_one_request_may_hold_goes_lane_by_lane_and_at_once(rules: BatchRules) -> None:
     lanes = lanes_with(change(0, 1), change(0, 2), change(1, 3), change(1, 4), change(2, 5), rules=rules)
-    assert [("linger", [0, 2])] == send(lanes)
+    assert [("full", [0]), ("linger", [1, 2])] == send(lanes)
+
+
+def test_more_than_one_request_may_hold_waits_for_no_small_one() -> None:
+    lanes = lanes_with(change(0, 1))
+    send(lanes)
+    for partition, keys in ((1, (2, 3, 4)), (2, (5, 6))):
+        for key in keys:
+            lanes.add(TABLE, change(partition, key), 1.0)
+    assert lanes.ripe_in_s(9.0) < 0
+    assert [("full", [1])] == send(lanes, 9.0)  # what is left fits, and waits
 
 
 @pytest.mark.parametrize("trouble", ["unsure", "attempts", "stale", "again", "full"])
