@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PLOTS := $(VENV)/.plots
 # What `make check` runs: quick, and without servers.
 QUICK_TESTS := $(wildcard tests/unit tests/cases tests/flow tests/fuzz tests/chaos/test_frame.py)
 # Tests on real servers mostly wait, so two processes, each with servers of its own (2 GB), take a file each; the long ones begin. A test
@@ -23,6 +24,11 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or later is needed, $(PYTHON) is not: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[pg,protobuf,librdkafka,dev]'
+	@touch $@
+
+# Benchmarks draw plots, which nothing else here needs.
+$(PLOTS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
 demo: $(READY) ## See the worker at work for half a minute: no servers needed (ARGS=--keep to look around)
@@ -57,10 +63,10 @@ mutations: $(READY) ## Break one rule at a time and see that a test notices (ARG
 soak: $(READY) ## An hour of load and random faults on real servers, then judged (ARGS="--minutes 60 --seed 1")
 	$(BIN)/python bench/soak.py $(ARGS)
 
-bench: $(READY) ## Beside what others use, a quarter of an hour, into docs/benchmark (ARGS='--only "40 columns"')
+bench: $(PLOTS) ## Beside what others use, a quarter of an hour, into docs/benchmark (ARGS='--only "40 columns"')
 	$(BIN)/python -m bench.compare --publish $(ARGS)
 
-bench-full: $(READY) ## All streams, contenders, growth curves and latencies: hours on a quiet machine
+bench-full: $(PLOTS) ## All streams, contenders, growth curves and latencies: hours on a quiet machine
 	$(BIN)/python -m bench.compare --full --publish $(ARGS)
 	$(BIN)/python -m bench.curves --publish
 	$(BIN)/python -m bench.latency --publish

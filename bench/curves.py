@@ -29,6 +29,7 @@ from tests.server_processes import KAFKA_VERSION
 # Months that rows can be in must be allowed, whatever today is.
 LATE = {"INGEST_MONTH_MAX": "60"}
 LIMIT = 1.5
+ONCE_FROM = 10_000_000  # records: a point of so many is measured once, it takes a quarter of an hour
 LAGS = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 
@@ -97,16 +98,19 @@ class Point:
     def crate_us(self, run: Run) -> float:
         return run.crate_cpu_s / PER * 1e6
 
+    def rows_a_request(self, run: Run) -> float:
+        return run.sent.rows / run.sent.requests if run.sent and run.sent.requests else 0.0
+
     def middle(self, figure: Callable[[Run], float]) -> float:
         return median(map(figure, self.runs))
 
 
 def measured(axis: Axis, x: int, servers: Servers, rounds: int, records: int) -> Point:
-    """The start alone once, then the rounds."""
+    """The start alone once, then the rounds (one of a very long workload)."""
     workload = axis.workload(x, records)
     worker = Worker("worker", LATE, axis.layout)
     start = once(worker, replace(workload, records=workload.tables), servers, 1)[0]
-    runs = once(worker, workload, servers, rounds)
+    runs = once(worker, workload, servers, 1 if workload.records >= ONCE_FROM else rounds)
     return Point(x, runs, start.own_cpu_s * start.records / PER)
 
 
@@ -135,14 +139,28 @@ def verdict(axis: Axis, points: Sequence[Point]) -> str:
 
 
 def table(axis: Axis, points: Sequence[Point]) -> str:
-    head = (axis.label, "rows/s", "steady rows/s", "worker µs a row", "CrateDB µs a row", "peak MB", "start CPU s", "table")
+    head = (
+        axis.label,
+        "runs",
+        "rows/s",
+        "steady rows/s",
+        "worker µs a row",
+        "CrateDB µs a row",
+        "rows a request",
+        "peak MB",
+        "start CPU s",
+        "table",
+    )
     rows = []
     for point in points:
         is_right = all(run.is_right for run in point.runs)
         figures = (point.middle(lambda run: run.rows_s), point.middle(lambda run: run.steady_rows_s))
-        costs = (point.middle(point.own_us), point.middle(point.crate_us), point.middle(lambda run: run.max_rss_mb))
-        words = [f"{figure:,.0f}" for figure in (*figures, *costs)]
-        rows.append([f"{point.x:,}", *words, f"{point.start_cpu_s:.2f}", "right" if is_right else bad(point.runs)])
+        costs = (point.middle(point.own_us), point.middle(point.crate_us))
+        rest = (point.middle(point.rows_a_request), point.middle(lambda run: run.max_rss_mb))
+        words = [f"{figure:,.0f}" for figure in (*figures, *costs, *rest)]
+        rows.append(
+            [f"{point.x:,}", str(len(point.runs)), *words, f"{point.start_cpu_s:.2f}", "right" if is_right else bad(point.runs)]
+        )
     return report.markdown(head, rows)
 
 
@@ -182,14 +200,17 @@ def main() -> int:
 
 
 def points_of(axis: Axis, options: argparse.Namespace) -> list[int]:
-    points = [*axis.points, *([10_000_000] if options.ten_million and axis.name == "lag" else [])]
-    return [x for x in points if x <= options.most]
+    points = [*axis.points, *([ONCE_FROM] if options.ten_million and axis.name == "lag" else [])]
+    return [x for x in points if options.least <= x <= options.most]
 
 
 def finish(chosen: Sequence[Axis], found: dict[str, list[Point]], about: dict[str, Any], options: argparse.Namespace) -> None:
     raw = report.keep("curves", about, axes=found, instant=options.instant)
     folder = report.DOCS / "benchmark" if options.publish else raw.with_suffix("")
-    parts = [f"# Growth\n\nMade by `python -m bench.curves`; do not edit. {report.machine_line(about)} Raw: `{raw.name}`.\n"]
+    store = " --instant`, with a store that answers at once, so that the worker's side alone is seen" if options.instant else "`"
+    parts = [
+        f"# Growth\n\nMade by `python -m bench.curves{store}; do not edit. {report.machine_line(about)} Raw: `{raw.name}`.\n"
+    ]
     for axis in chosen:
         plots.curves(panels(found[axis.name]), axis.label, folder / f"growth-{axis.name}.svg", is_log=axis.is_log)
         body = f"{table(axis, found[axis.name])}\n{verdict(axis, found[axis.name])}.\n"
@@ -202,6 +223,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--only", default="", help="axes: " + ", ".join(axis.name for axis in AXES))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--records", type=int, default=50_000, help="at every point but those of lag")
+    parser.add_argument("--least", type=int, default=0, help="leave out points before this")
     parser.add_argument("--most", type=int, default=10_000_000, help="leave out points beyond this")
     parser.add_argument("--ten-million", action="store_true", help="lag up to 10**7 records")
     parser.add_argument("--instant", action="store_true", help="a store that answers at once and keeps nothing")

@@ -27,6 +27,8 @@ class Router:
         self._default_schema = default_schema
         self._topic_prefix = topic_prefix
         self._decided: dict[tuple[str, EnvelopeTable], str] = {}
+        # Asked for each partition every few seconds; without this each contract would be looked at each time.
+        self._naming: dict[str, tuple[Contract, ...]] = {}
         # Who fills a table without being named by a contract: the first topic.
         self._first_topics: dict[str, str] = {}
         # What a topic calls the table that its only contract leads to.
@@ -46,10 +48,16 @@ class Router:
 
     def told(self, topic: str) -> tuple[str, ...]:
         """Full names of the tables to which contracts lead the topic, () where no contract names it."""
-        return tuple(self._qualified(contract.table) for contract, matches in self._contracts if matches(topic))
+        return tuple(self._qualified(contract.table) for contract in self._that_name(topic))
+
+    def _that_name(self, topic: str) -> tuple[Contract, ...]:
+        naming = self._naming.get(topic)
+        if naming is None:
+            naming = self._naming[topic] = tuple(contract for contract, matches in self._contracts if matches(topic))
+        return naming
 
     def _decide(self, topic: str, envelope_table: EnvelopeTable) -> str:
-        named = [contract for contract, matches in self._contracts if matches(topic)]
+        named = self._that_name(topic)
         if len(named) > 1:
             target = self._qualified(_by_table(named, topic, envelope_table).table)
         elif named:
