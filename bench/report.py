@@ -136,7 +136,9 @@ def machine() -> dict[str, Any]:
 def machine_line(about: Mapping[str, Any]) -> str:
     packages = ", ".join(f"{name} {number}" for name, number in about["packages"].items())
     here = f"{about['cores']} cores of {about['cpu']}, {about['memory_gb']} GB, {about['system']}, Python {about['python']}"
-    return f"{here}; CrateDB {about.get('crate', '')} (heap 2 GB), Kafka {about.get('kafka', '')}; {packages}."
+    crate = about.get("crate", "")
+    store = f"CrateDB {crate} (heap 2 GB)" if crate[:1].isdigit() else f"in CrateDB's place {crate}"
+    return f"{here}; {store}, Kafka {about.get('kafka', '')}; {packages}."
 
 
 def keep(kind: str, about: Mapping[str, Any], **raw: Any) -> Path:
