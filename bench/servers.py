@@ -98,7 +98,9 @@ def own_servers(*, is_pinned: bool = False, is_instant: bool = False) -> Iterato
         kafka_pid = listener_on(int(kafka.rsplit(":", 1)[1]))
         if is_instant:
             url = stack.enter_context(instant_store())
-            yield Servers(kafka, url, 0, kafka_pid, listener_on(urlsplit(url).port or 0), "a store that answers at once", is_pinned)
+            yield Servers(
+                kafka, url, 0, kafka_pid, listener_on(urlsplit(url).port or 0), "a store that answers at once", is_pinned
+            )
             return
         with on_cores({cores[0]} if is_pinned else set(cores)):
             crate = started_crate(stack)
